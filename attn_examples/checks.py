@@ -1,0 +1,132 @@
+"""The errors: one sentence that names the argument, what it was and what is wanted.
+
+Every public function checks its input here before it computes, so that the code
+of a mechanism stays as short as its idea.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__: list[str] = []
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """Return a shape that prints as plain numbers: (2, 5, 12)."""
+    return tuple(tensor.shape)
+
+
+def check_float(name: str, tensor: Any) -> None:
+    """Raise unless `tensor` is a floating-point tensor."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} ({type(tensor).__name__}) must be a torch.Tensor")
+    if not tensor.is_floating_point():
+        raise ValueError(
+            f"{name} ({tensor.dtype}) must be a floating-point tensor: "
+            f"embed token numbers first, or call {name}.float()"
+        )
+
+
+def check_count(name: str, value: Any, *, least: int = 1) -> None:
+    """Raise unless `value` is a whole number that is at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} ({value!r}) must be a whole number")
+    if value < least:
+        raise ValueError(f"{name} ({value}) must be at least {least}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise unless `value` lies in [0, 1]."""
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} ({value}) must be a probability, from 0 to 1")
+
+
+def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Raise unless the three fit together: (..., L, E), (..., S, E), (..., S, Ev)."""
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        check_float(name, tensor)
+        if tensor.dim() < 2:
+            raise ValueError(
+                f"{name} has shape {shape_of(tensor)} but needs at least two dimensions, "
+                f"(length, width)"
+            )
+        if tensor.dim() != query.dim():
+            raise ValueError(
+                f"{name} has {tensor.dim()} dimensions {shape_of(tensor)} but query has "
+                f"{query.dim()} {shape_of(query)}: give them the same number of dimensions"
+            )
+        if tensor.dtype != query.dtype:
+            raise ValueError(
+                f"{name} is {tensor.dtype} but query is {query.dtype}: use one dtype for all three"
+            )
+        if tensor.device != query.device:
+            raise ValueError(
+                f"{name} is on {tensor.device} but query is on {query.device}: "
+                f"move them to one device"
+            )
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"value has {value.shape[-2]} positions {shape_of(value)} but key has "
+            f"{key.shape[-2]} {shape_of(key)}: each key needs exactly one value"
+        )
+    check_batch("key", key, "query", query)
+    check_batch("value", value, "query", query)
+    check_batch("value", value, "key", key)
+
+
+def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise unless the dimensions before (length, width) are equal, or 1."""
+    pairs = zip(tensor.shape[:-2], other.shape[:-2], strict=True)
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise ValueError(
+            f"{name} has leading dimensions {tuple(tensor.shape[:-2])} but {other_name} has "
+            f"{tuple(other.shape[:-2])}: batch and heads must be equal, or 1"
+        )
+
+
+def check_widths(query: Tensor, key: Tensor) -> None:
+    """Raise unless queries and keys are equally wide, as every dot product needs."""
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"query has width {query.shape[-1]} {shape_of(query)} but key has width "
+            f"{key.shape[-1]} {shape_of(key)}: a dot product needs equal widths"
+        )
+
+
+def check_width(name: str, tensor: Tensor, width_name: str, width: int) -> None:
+    """Raise unless `tensor` is (..., length, width)."""
+    check_float(name, tensor)
+    if tensor.dim() < 2 or tensor.shape[-1] != width:
+        raise ValueError(
+            f"{name} has shape {shape_of(tensor)} but must be (..., length, {width}), "
+            f"since {width_name} is {width}"
+        )
+
+
+def check_mask(mask: Any, scores: tuple[int, ...]) -> None:
+    """Raise unless `mask` is boolean and lines up with scores of that shape without guessing."""
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask ({type(mask).__name__}) must be a torch.Tensor of dtype torch.bool")
+    if mask.dtype != torch.bool:
+        raise ValueError(
+            f"mask ({mask.dtype}) must be torch.bool, True where attention is allowed: "
+            f"call mask.bool(), or use with_bias(score, bias) for numbers to add to the scores"
+        )
+    fits = mask.dim() in (2, len(scores)) and all(
+        m in (1, s) for m, s in zip(reversed(mask.shape), reversed(scores), strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"mask has shape {shape_of(mask)} but the scores have {scores}: give it "
+            f"{scores[-2:]}, or all {len(scores)} dimensions with 1 where it repeats"
+        )
+
+
+def check_labels(name: str, labels: Sequence[str] | None, length: int) -> None:
+    """Raise unless there is one label for each position."""
+    if labels is not None and len(labels) != length:
+        raise ValueError(f"{name} has {len(labels)} labels but the map has {length} of them")

@@ -1,0 +1,264 @@
+"""The four steps: score, mask, normalize, mix.
+
+`attention` is the whole idea of this package. Every mechanism on the site changes
+one of its steps, or what happens around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, overload
+
+import torch
+from torch import Tensor
+
+from attn_examples.checks import check_mask, check_probability, check_qkv, shape_of
+from attn_examples.masks import causal_mask
+from attn_examples.normalizers import dropped, softmax
+from attn_examples.scores import scaled_dot, with_bias
+
+__all__ = ["attention", "scaled_dot_product_attention"]
+
+Score = Callable[[Tensor, Tensor], Tensor]
+Normalize = Callable[[Tensor], Tensor]
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    score: Score = scaled_dot,
+    mask: Tensor | None = None,
+    normalize: Normalize = softmax,
+) -> tuple[Tensor, Tensor]:
+    """Average the values, weighted by how well each query matches each key.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., L, E)
+        What each of the L positions is looking for.
+    key : Tensor, shape (..., S, E)
+        What each of the S positions offers to be found by.
+    value : Tensor, shape (..., S, Ev)
+        What each of the S positions passes on. The leading dimensions of the
+        three must be equal, or 1.
+    score : callable, default `scaled_dot`
+        Step 1. Takes query and key, returns scores of shape (..., L, S).
+    mask : Tensor of bool, shape (L, S) or that of the scores, optional
+        Step 2. True where attention is allowed. In the second form a dimension
+        may be 1 where the mask repeats.
+    normalize : callable, default `softmax`
+        Step 3. Takes scores, returns weights of the same shape. A score of minus
+        infinity must get the weight 0.
+
+    Returns
+    -------
+    output : Tensor, shape (..., L, Ev)
+        Step 4: the weighted averages. A query with no key allowed gets 0.
+    weights : Tensor, shape (..., L, S)
+        Row i holds the weights of query i.
+
+    Raises
+    ------
+    ValueError
+        If shapes, dtypes or devices do not fit together, or the mask is not boolean.
+    TypeError
+        If an argument is not a tensor.
+
+    References
+    ----------
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762; the general
+    form, with any score, is Luong et al., 2015, arXiv:1508.04025.
+
+    Examples
+    --------
+    One query, two keys. The scores are log 3 and 0, so the first key weighs three
+    times as much as the second:
+
+    >>> import torch
+    >>> from attn_examples import attention
+    >>> query = torch.tensor([[3.0]]).log()
+    >>> key = torch.tensor([[1.0], [0.0]])
+    >>> value = torch.tensor([[10.0], [20.0]])
+    >>> output, weights = attention(query, key, value)
+    >>> weights
+    tensor([[0.7500, 0.2500]])
+    >>> output
+    tensor([[12.5000]])
+    """
+    check_qkv(query, key, value)
+    scores = score(query, key)  # 1. score: (..., L, S)
+    if mask is not None:
+        check_mask(mask, shape_of(scores))
+        scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
+    weights = normalize(scores)  # 3. normalize: each row of L
+    return weights @ value, weights  # 4. mix: (..., L, S) @ (..., S, Ev)
+
+
+@overload
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = ...,
+    dropout_p: float = ...,
+    is_causal: bool = ...,
+    *,
+    scale: float | None = ...,
+    enable_gqa: bool = ...,
+    need_weights: Literal[False] = ...,
+) -> Tensor: ...
+
+
+@overload
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = ...,
+    dropout_p: float = ...,
+    is_causal: bool = ...,
+    *,
+    scale: float | None = ...,
+    enable_gqa: bool = ...,
+    need_weights: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    need_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Compute what torch's function of the same name computes, in four visible steps.
+
+    A drop-in replacement for `torch.nn.functional.scaled_dot_product_attention`
+    that can also return the weights.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., L, E)
+    key : Tensor, shape (..., S, E)
+    value : Tensor, shape (..., S, Ev)
+    attn_mask : Tensor, broadcastable to (..., L, S), optional
+        Boolean: True where attention is allowed. Floating point: added to the scores.
+    dropout_p : float, default 0
+        Probability of dropping a weight. As in torch it applies whenever it is not
+        0: pass 0 yourself at evaluation.
+    is_causal : bool, default False
+        Allow key j for query i when j <= i. As in torch the mask is aligned to the
+        upper left corner when L and S differ; see `causal_mask` for the other choice.
+    scale : float, optional
+        Factor of the dot product, by default 1 / sqrt(E).
+    enable_gqa : bool, default False
+        Let groups of query heads share a key head. The head dimension is the third
+        from the end, and the number of query heads a multiple of the key heads.
+    need_weights : bool, default False
+        Also return the weights.
+
+    Returns
+    -------
+    output : Tensor, shape (..., L, Ev)
+    weights : Tensor, shape (..., L, S)
+        Only with `need_weights`. After dropout, if there is any.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not fit, if both `attn_mask` and `is_causal` are given,
+        or if a floating-point mask holds only zeros and ones: torch would add it to
+        the scores without a word, which is almost never meant.
+
+    References
+    ----------
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import scaled_dot_product_attention
+    >>> query, key, value = torch.randn(3, 2, 5, 4).unbind(0)
+    >>> ours = scaled_dot_product_attention(query, key, value, is_causal=True)
+    >>> theirs = torch.nn.functional.scaled_dot_product_attention(
+    ...     query, key, value, is_causal=True
+    ... )
+    >>> torch.allclose(ours, theirs, atol=1e-6)
+    True
+    """
+    check_probability("dropout_p", dropout_p)
+    if is_causal and attn_mask is not None:
+        raise ValueError(
+            "attn_mask must be None when is_causal is True: "
+            "combine them yourself, attn_mask & causal_mask(L, S)"
+        )
+    if enable_gqa:
+        key, value = share_heads(query, key), share_heads(query, value)
+    check_qkv(query, key, value)
+    score: Score = partial(scaled_dot, scale=scale)
+    mask = None
+    if is_causal:
+        mask = causal_mask(query.shape[-2], key.shape[-2], align="upper-left", device=query.device)
+    elif attn_mask is not None and attn_mask.dtype == torch.bool:
+        # torch lines masks up from the right; attention() wants that spelled out
+        missing = max(query.dim() - attn_mask.dim(), 0)
+        mask = attn_mask.reshape((1,) * missing + attn_mask.shape)
+    elif attn_mask is not None:
+        _refuse_zero_one(attn_mask)
+        score = with_bias(score, attn_mask)
+    output, weights = attention(
+        query, key, value, score=score, mask=mask, normalize=dropped(softmax, dropout_p)
+    )
+    return (output, weights) if need_weights else output
+
+
+def share_heads(query: Tensor, shared: Tensor) -> Tensor:
+    """Repeat each head of `shared` for the group of query heads that reads it.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., H, L, E)
+    shared : Tensor, shape (..., G, S, E)
+        Keys or values with G heads, where G divides H.
+
+    Returns
+    -------
+    Tensor, shape (..., H, S, E)
+        Head h is a copy of head h // (H / G) of `shared`.
+
+    Raises
+    ------
+    ValueError
+        If there is no head dimension, or G does not divide H.
+
+    References
+    ----------
+    Ainslie et al., "GQA", 2023, arXiv:2305.13245.
+    """
+    if query.dim() < 3 or shared.dim() < 3:
+        raise ValueError(
+            f"query {shape_of(query)} and key {shape_of(shared)} must have a head dimension, "
+            f"(..., heads, length, width), to share heads"
+        )
+    heads, groups = query.shape[-3], shared.shape[-3]
+    if groups == 0 or heads % groups:
+        raise ValueError(
+            f"query has {heads} heads, which must be a multiple of the key's {groups} heads"
+        )
+    return shared.repeat_interleave(heads // groups, dim=-3)
+
+
+def _refuse_zero_one(attn_mask: Tensor) -> None:
+    if bool((attn_mask == 1).any()) and bool(((attn_mask == 0) | (attn_mask == 1)).all()):
+        raise ValueError(
+            f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be added to "
+            f"the scores: call attn_mask.bool() to say where attention is allowed"
+        )

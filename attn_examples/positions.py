@@ -1,0 +1,128 @@
+"""What tells attention about order.
+
+The four steps treat their input as a set: shuffle it, and the output is shuffled the
+same way. What is added here lets a position be told from another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attn_examples.checks import check_count
+
+__all__ = ["LearnedPositions", "sinusoidal"]
+
+
+def sinusoidal(
+    length: int,
+    embed_dim: int,
+    *,
+    base: float = 10000.0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Describe each position by sines and cosines of many wavelengths.
+
+    Parameters
+    ----------
+    length : int
+        Number of positions.
+    embed_dim : int
+        Width of a description; an even number.
+    base : float, default 10000
+        The wavelengths grow from 2 pi towards 2 pi * base positions.
+    dtype : torch.dtype, optional
+        By default torch's default dtype.
+    device : torch.device or str, optional
+        Where to make the table.
+
+    Returns
+    -------
+    Tensor, shape (length, embed_dim)
+        Entry (t, 2i) is sin(t / base**(2i / embed_dim)), entry (t, 2i + 1) the cosine
+        of the same. Add it to the embeddings.
+
+    Raises
+    ------
+    ValueError
+        If `embed_dim` is odd, `length` negative or `base` not positive.
+
+    References
+    ----------
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.5.
+
+    Examples
+    --------
+    Position 0 is sin 0, cos 0, sin 0, cos 0; position 1 begins with sin 1, cos 1:
+
+    >>> from attn_examples import sinusoidal
+    >>> sinusoidal(2, 4)
+    tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+            [0.8415, 0.5403, 0.0100, 0.9999]])
+    """
+    check_count("length", length, least=0)
+    check_count("embed_dim", embed_dim)
+    if embed_dim % 2:
+        raise ValueError(f"embed_dim ({embed_dim}) must be even: sines and cosines come in pairs")
+    if not base > 0:
+        raise ValueError(f"base ({base}) must be positive")
+    # in float64: a float32 angle of 1e5 radians is off by about 4e-3
+    positions = torch.arange(length, dtype=torch.float64, device=device)
+    exponents = torch.arange(0, embed_dim, 2, dtype=torch.float64, device=device) / embed_dim
+    angles = positions.unsqueeze(-1) / base**exponents  # (length, embed_dim / 2)
+    table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+    return table.to(torch.get_default_dtype() if dtype is None else dtype)
+
+
+class LearnedPositions(nn.Module):
+    """Describe each position by a vector that is learned.
+
+    Parameters
+    ----------
+    max_len : int
+        Number of positions there are vectors for.
+    embed_dim : int
+        Width of a vector.
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1; when called, if more positions are asked for than
+        there are.
+
+    References
+    ----------
+    Gehring et al., "Convolutional Sequence to Sequence Learning", 2017,
+    arXiv:1705.03122; in Transformers, Devlin et al., "BERT", 2018, arXiv:1810.04805.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import LearnedPositions
+    >>> positions = LearnedPositions(max_len=8, embed_dim=4)
+    >>> x = torch.randn(2, 5, 4)
+    >>> (x + positions(5)).shape
+    torch.Size([2, 5, 4])
+    >>> positions(9)
+    Traceback (most recent call last):
+    ...
+    ValueError: length (9) must be at most max_len (8): no vector was learned beyond it
+    """
+
+    def __init__(self, max_len: int, embed_dim: int) -> None:
+        super().__init__()
+        check_count("max_len", max_len)
+        check_count("embed_dim", embed_dim)
+        # BERT's and GPT-2's spread; nn.Embedding's own, 1, would drown the tokens
+        self.weight = nn.Parameter(torch.randn(max_len, embed_dim) * 0.02)
+
+    def forward(self, length: int) -> Tensor:
+        """Return the vectors of the first `length` positions, (length, embed_dim)."""
+        check_count("length", length, least=0)
+        if length > len(self.weight):
+            raise ValueError(
+                f"length ({length}) must be at most max_len ({len(self.weight)}): "
+                f"no vector was learned beyond it"
+            )
+        return self.weight[:length]

@@ -1,0 +1,159 @@
+"""See to it that every code cell of every page has run, and say so.
+
+The gaps: MyST-NB publishes a page whose cells did not run (a page without its front
+matter, a failure that an earlier build already reported, a cell that was said to raise
+and did not), and a Python fence in Markdown is never executed by anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any, TypedDict
+
+from docutils import nodes
+from myst_nb.sphinx_ import SphinxEnvType
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+PYTHON = {"ipython", "ipython3", "py", "py3", "pycon", "python", "python3"}
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+CELL = re.compile(r"^\s*(?:`{3,}|:{3,})\{code-cell\}", re.MULTILINE)
+
+
+class Failure(TypedDict):
+    """One thing that is wrong with one page."""
+
+    file: str
+    line: int
+    cell: int
+    error: str
+
+
+class Page(TypedDict):
+    """What the report says of one page."""
+
+    cells: int
+    seconds: float
+    cached: bool
+    failures: list[Failure]
+
+
+def check_page(app: Sphinx, doctree: nodes.document) -> None:
+    """Look at a page as it was just read: has each cell run, and as it should?"""
+    env: Any = app.env
+    docname = app.env.docname
+    file = str(Path(app.env.doc2path(docname)).relative_to(Path(app.srcdir).parent))
+    failures: list[Failure] = []
+    data = env.nb_metadata[docname].get("exec_data") or {}
+    crash = _last_lines(data.get("traceback") or "")
+    cells = list(
+        doctree.findall(
+            lambda n: isinstance(n, nodes.container) and n.get("nb_element") == "cell_code"
+        )
+    )
+    for number, cell in enumerate(cells, start=1):
+        error = _what_is_wrong(cell, crash)
+        if error:
+            failures.append(
+                {"file": file, "line": cell.line or 0, "cell": number, "error": error}
+            )
+            if "did not run" in error:
+                break  # nor did those after it
+    source = Path(app.env.doc2path(docname))
+    written = len(CELL.findall(source.read_text(encoding="utf-8"))) if source.suffix == ".md" else 0
+    if written != len(cells):
+        failures.append(
+            {
+                "file": file,
+                "line": 1,
+                "cell": 0,
+                "error": f"{written} code cells are written but {len(cells)} are on the page: "
+                f"does its front matter say `file_format: mystnb`, and is none removed by a tag?",
+            }
+        )
+    failures += _loose_python(doctree, file)
+    env.attn_pages[docname] = {
+        "cells": len(cells),
+        "seconds": round(data.get("runtime") or 0.0, 2),
+        "cached": bool(data) and data["mtime"] < env.attn_started,
+        "failures": failures,
+    }
+    for failure in failures:
+        place = f"{failure['file']}:{failure['line']}"
+        logger.warning("%s", failure["error"].splitlines()[-1], location=place, type="executed")
+
+
+def _what_is_wrong(cell: nodes.Element, crash: str) -> str | None:
+    tracebacks = [n.astext() for n in cell.findall(nodes.literal_block) if "traceback" in n["classes"]]
+    should_raise = "raises-exception" in (cell.get("cell_metadata") or {}).get("tags", [])
+    if tracebacks and not should_raise:
+        return _last_lines(tracebacks[-1])
+    if cell.get("exec_count") is None:
+        return f"{crash}\nthe cell did not run".strip()
+    if should_raise and not tracebacks:
+        return "the cell is tagged raises-exception but raised nothing"
+    return None
+
+
+def _loose_python(doctree: nodes.document, file: str) -> list[Failure]:
+    """Find Python that nothing executes: no cell, no doctest, not included from a file."""
+    return [
+        {
+            "file": file,
+            "line": block.line or (block.parent.line if block.parent else 0) or 0,
+            "cell": 0,
+            "error": "this Python fence is never executed: make it a {code-cell} or a {doctest}",
+        }
+        for block in doctree.findall(nodes.literal_block)
+        if block.get("language") in PYTHON
+        and "source" not in block  # literalinclude and listing: from a file
+        and "testnodetype" not in block  # a doctest
+        and "cell_input" not in (block.parent["classes"] if block.parent else [])
+    ]
+
+
+def _last_lines(text: str, count: int = 8) -> str:
+    lines = [line.rstrip() for line in ANSI.sub("", text).splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
+
+
+def start(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -> None:
+    """Make room for what the pages report."""
+    state: Any = env
+    state.attn_started = time.time()
+    if not hasattr(env, "attn_pages"):
+        state.attn_pages = {}
+
+
+def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
+    """Forget a page that is read again or gone."""
+    getattr(env, "attn_pages", {}).pop(docname, None)
+
+
+def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -> None:
+    """Take over what a parallel reader found."""
+    state: Any = env
+    state.attn_pages.update({name: other.attn_pages[name] for name in docnames})
+
+
+def write_report(app: Sphinx, exception: Exception | None) -> None:
+    """Leave the report where conf/build.py looks for it."""
+    pages: dict[str, Page] = getattr(app.env, "attn_pages", {})
+    report = {"pages": dict(sorted(pages.items())), "crash": str(exception) if exception else None}
+    (Path(app.doctreedir).parent / "report.json").write_text(json.dumps(report, indent=1))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("env-before-read-docs", start)
+    app.connect("env-purge-doc", purge)
+    app.connect("env-merge-info", merge)
+    app.connect("doctree-read", check_page)
+    app.connect("build-finished", write_report)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

