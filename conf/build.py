@@ -32,7 +32,7 @@ def main() -> int:
     command += ["-d", str(into / "doctrees")]
     if options.page:
         page = options.page.resolve().relative_to(ROOT / "docs")
-        command += ["-D", f"include_patterns={page.as_posix()}"]
+        command += ["-D", f"include_patterns={page.as_posix()},reference/bibliography.md"]
         command += ["-D", f"root_doc={page.with_suffix('').as_posix()}"]
     else:
         command += ["-n", "-W", "--keep-going"]

@@ -20,6 +20,7 @@ c.HistoryManager.enabled = False
 """
 
 _ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",  # the model comes from a package, never from a hub
     "MATPLOTLIBRC": str(Path(__file__).parent.parent / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
