@@ -68,6 +68,8 @@ def print_report(file: Path) -> list[str]:
     for failure in failures:
         cell = f", cell {failure['cell']}" if failure["cell"] else ""
         lines += ["", f"FAILED {failure['file']}, line {failure['line']}{cell}", failure["error"]]
+    if report["crash"]:
+        lines += ["", f"FAILED {report['crash']}"]
     return lines
 
 

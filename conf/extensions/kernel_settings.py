@@ -27,6 +27,7 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # sums are then added in one order on every machine
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm would like ipywidgets
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
@@ -49,7 +50,7 @@ def digest(root: Path) -> str:
         *sorted((root / "docs").rglob("*.json")),
         root / "conf" / "pins.txt",
         root / "conf" / "matplotlibrc",
-        Path(__file__),
+        root / "conf" / "extensions" / "kernel_settings.py",
     ]
     state = hashlib.sha256(f"{sys.version}{os.environ.get('ATTN_EXAMPLES_BERT')}".encode())
     for file in files:

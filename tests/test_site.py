@@ -1,0 +1,205 @@
+"""The site's own tools: a page that did not run as it should must never be published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "conf"))
+
+from extensions import inline_figures, kernel_settings, listing  # noqa: E402
+
+FRONT = """\
+---
+file_format: mystnb
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+"""
+GOOD = "# A page\n\n```{code-cell} python3\nprint(6 * 7)\n```\n"
+
+
+class Site:
+    """A small copy of the project, whose pages a test may break."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(ROOT / "conf", root / "conf")
+        shutil.copytree(ROOT / "attn_examples", root / "attn_examples")
+        (root / "docs").mkdir()
+
+    def build(self, **pages: str) -> tuple[int, str]:
+        """Write the pages, build strictly, return status and what was printed."""
+        for old in (self.root / "docs").iterdir():
+            old.unlink()
+        toctree = "\n".join(name for name in pages if name != "index")
+        index = f"# Home\n\n```{{toctree}}\n{toctree}\n```\n"
+        for name, text in ({"index": index} | pages).items():
+            (self.root / "docs" / f"{name}.md").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "conf/build.py"],
+            cwd=self.root,
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return done.returncode, done.stdout
+
+    def published(self, page: str) -> str:
+        return (self.root / "build" / "html" / f"{page}.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site"))
+
+
+def test_good_pages_are_published_and_reported(site: Site) -> None:
+    status, printed = site.build(one=FRONT + GOOD, two=FRONT + GOOD)
+    assert status == 0, printed
+    assert "3 pages, 2 cells run" in printed
+    assert printed.strip().splitlines()[-1].endswith("build/html/index.html")
+    assert "42" in site.published("one")
+
+
+def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:
+    site.build(one=FRONT + GOOD)
+    broken = GOOD + "\n```{code-cell} python3\nassert 6 * 7 == 41, 'not so'\n```\n"
+    for _ in range(2):  # a second, identical run must not turn green
+        status, printed = site.build(one=FRONT + broken)
+        assert status == 1
+        last = printed.strip().splitlines()
+        assert "FAILED docs/one.md, line 11, cell 2" in last
+        assert last[-1] == "AssertionError: not so"
+    assert "not so" not in site.published("one")  # the site that stood before is intact
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (GOOD, "does its front matter say `file_format: mystnb`"),
+        (FRONT + "# A\n\n```python\nprint(1)\n```\n", "this Python fence is never executed"),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\n:tags: [raises-exception]\n1 + 1\n```\n",
+            "tagged raises-exception but raised nothing",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\n:tags: [skip-execution]\n1 + 1\n```\n",
+            "the cell did not run",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\n:tags: [remove-cell]\n1 + 1\n```\n",
+            "1 code cells are written but 0 are on the page",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\nimport os\nos._exit(1)\n```\n",
+            "FAILED docs/one.md, DeadKernelError: Kernel died",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\nimport sys\nprint(1, file=sys.stderr)\n```\n",
+            "stderr was found",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\nfrom attn_examples.figures import steps_strip\n"
+            "steps_strip()\n```\n",
+            "a figure needs alt text",
+        ),
+        (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
+        (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
+    ],
+)
+def test_bad_pages_are_refused(site: Site, page: str, message: str) -> None:
+    status, printed = site.build(one=page)
+    assert status == 1, printed
+    assert message in printed
+
+
+def test_a_change_of_the_package_runs_pages_again(tmp_path: Path) -> None:
+    for folder in ("attn_examples", "docs", "conf/extensions"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in (
+        "attn_examples/core.py",
+        "conf/pins.txt",
+        "conf/matplotlibrc",
+        "conf/extensions/kernel_settings.py",
+    ):
+        (tmp_path / file).write_text("1")
+    before = kernel_settings.digest(tmp_path)
+    (tmp_path / "attn_examples" / "core.py").write_text("2")
+    after = kernel_settings.digest(tmp_path)
+    assert before != after
+    (tmp_path / "attn_examples" / "core.py").write_text("1")
+    assert kernel_settings.digest(tmp_path) == before
+
+
+def test_listing_leaves_out_docstrings_and_keeps_the_rest() -> None:
+    source = (
+        '    def f(x):\n        """Say what.\n\n        More.\n        """\n\n'
+        "        # why\n        return x  # shape\n"
+    )
+    assert listing.without_docstrings(source) == ("def f(x):\n    # why\n    return x  # shape")
+
+
+def test_listing_finds_methods_and_refuses_what_is_not_there() -> None:
+    from attn_examples import MultiHeadAttention
+
+    found = listing.find("attn_examples.heads.MultiHeadAttention.forward")
+    assert found is MultiHeadAttention.forward
+    with pytest.raises(AttributeError):
+        listing.find("attn_examples.heads.nothing")
+
+
+def test_inlined_figures_follow_the_page() -> None:
+    from attn_examples.figures import INK
+
+    assert inline_figures.INK == INK
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'width="72pt" height="36pt" viewBox="0 0 72 36"><metadata>made today</metadata>'
+        f'<defs><path id="m1" d="M0 0"/></defs><g id="axes_1" style="fill: {INK}">'
+        '<use xlink:href="#m1"/><g clip-path="url(#m1)"/></g></svg>'
+    )
+    inlined = inline_figures.inline(svg, 'a "map" & more', "f3")
+    assert "made today" not in inlined
+    assert INK not in inlined
+    assert "currentColor" in inlined
+    assert 'id="f3-m1"' in inlined
+    assert '"#f3-m1"' in inlined
+    assert "url(#f3-m1)" in inlined
+    assert "axes_1" not in inlined
+    assert "height" not in inlined
+    assert 'aria-label="a &quot;map&quot; &amp; more"' in inlined
+
+
+def test_every_page_is_reached_from_the_home_page() -> None:
+    docs = ROOT / "docs"
+    home = (docs / "index.md").read_text()
+    for page in docs.rglob("*.md"):
+        name = page.relative_to(docs).with_suffix("").as_posix()
+        assert name == "index" or f"\n{name}\n" in home, f"{name} is in no toctree"
+
+
+def test_pins_cover_every_dependency() -> None:
+    import tomllib
+
+    def plain(name: str) -> str:
+        return name.split("==")[0].lower().replace("_", "-")
+
+    pins = {plain(line) for line in (ROOT / "conf" / "pins.txt").read_text().splitlines()}
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for group in project["dependency-groups"].values():
+        assert {plain(name) for name in group} <= pins
+
+
+def test_report_is_machine_readable(site: Site) -> None:
+    site.build(one=FRONT + GOOD)
+    report = json.loads((site.root / "build" / "report.json").read_text())
+    assert report["pages"]["one"]["cells"] == 1
+    assert report["pages"]["one"]["failures"] == []
