@@ -7,6 +7,7 @@ of a mechanism stays as short as its idea.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -33,14 +34,21 @@ def check_float(name: str, tensor: Any) -> None:
 
 def check_count(name: str, value: Any, *, least: int = 1) -> None:
     """Raise unless `value` is a whole number that is at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} ({value!r}) must be a whole number")
     if value < least:
         raise ValueError(f"{name} ({value}) must be at least {least}")
 
 
-def check_probability(name: str, value: float) -> None:
+def check_number(name: str, value: Any) -> None:
+    """Raise unless `value` is a real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} ({value!r}) must be a number")
+
+
+def check_probability(name: str, value: Any) -> None:
     """Raise unless `value` lies in [0, 1]."""
+    check_number(name, value)
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} ({value}) must be a probability, from 0 to 1")
 
@@ -48,12 +56,7 @@ def check_probability(name: str, value: float) -> None:
 def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> None:
     """Raise unless the three fit together: (..., L, E), (..., S, E), (..., S, Ev)."""
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        check_float(name, tensor)
-        if tensor.dim() < 2:
-            raise ValueError(
-                f"{name} has shape {shape_of(tensor)} but needs at least two dimensions, "
-                f"(length, width)"
-            )
+        check_sequence(name, tensor)
         if tensor.dim() != query.dim():
             raise ValueError(
                 f"{name} has {tensor.dim()} dimensions {shape_of(tensor)} but query has "
@@ -68,19 +71,34 @@ def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> None:
                 f"{name} is on {tensor.device} but query is on {query.device}: "
                 f"move them to one device"
             )
-    if key.shape[-2] != value.shape[-2]:
-        raise ValueError(
-            f"value has {value.shape[-2]} positions {shape_of(value)} but key has "
-            f"{key.shape[-2]} {shape_of(key)}: each key needs exactly one value"
-        )
+    check_positions(key, value)
     check_batch("key", key, "query", query)
     check_batch("value", value, "query", query)
     check_batch("value", value, "key", key)
 
 
+def check_sequence(name: str, tensor: Any) -> None:
+    """Raise unless `tensor` is a floating-point tensor (..., length, width)."""
+    check_float(name, tensor)
+    if tensor.dim() < 2:
+        raise ValueError(
+            f"{name} has shape {shape_of(tensor)} but needs at least two dimensions, "
+            f"(length, width)"
+        )
+
+
+def check_positions(key: Tensor, value: Tensor) -> None:
+    """Raise unless there are as many values as keys."""
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"value has {value.shape[-2]} positions {shape_of(value)} but key has "
+            f"{key.shape[-2]} {shape_of(key)}: each key needs exactly one value"
+        )
+
+
 def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise unless the dimensions before (length, width) are equal, or 1."""
-    pairs = zip(tensor.shape[:-2], other.shape[:-2], strict=True)
+    """Raise unless the dimensions before (length, width) are equal, or 1, or missing."""
+    pairs = zip(reversed(tensor.shape[:-2]), reversed(other.shape[:-2]), strict=False)
     if any(a != b and 1 not in (a, b) for a, b in pairs):
         raise ValueError(
             f"{name} has leading dimensions {tuple(tensor.shape[:-2])} but {other_name} has "
@@ -90,6 +108,9 @@ def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> No
 
 def check_widths(query: Tensor, key: Tensor) -> None:
     """Raise unless queries and keys are equally wide, as every dot product needs."""
+    check_sequence("query", query)
+    check_sequence("key", key)
+    check_batch("key", key, "query", query)
     if query.shape[-1] != key.shape[-1]:
         raise ValueError(
             f"query has width {query.shape[-1]} {shape_of(query)} but key has width "
@@ -107,7 +128,16 @@ def check_width(name: str, tensor: Tensor, width_name: str, width: int) -> None:
         )
 
 
-def check_mask(mask: Any, scores: tuple[int, ...]) -> None:
+def check_scores(scores: Tensor, L: int, S: int) -> None:
+    """Raise unless a score has returned one number for each query and key."""
+    if scores.shape[-2:] != (L, S):
+        raise ValueError(
+            f"score returned shape {shape_of(scores)} but must return (..., {L}, {S}), "
+            f"one number for each query and key"
+        )
+
+
+def check_mask(mask: Any, scores: tuple[int, ...], device: torch.device) -> None:
     """Raise unless `mask` is boolean and lines up with scores of that shape without guessing."""
     if not isinstance(mask, Tensor):
         raise TypeError(f"mask ({type(mask).__name__}) must be a torch.Tensor of dtype torch.bool")
@@ -123,6 +153,25 @@ def check_mask(mask: Any, scores: tuple[int, ...]) -> None:
         raise ValueError(
             f"mask has shape {shape_of(mask)} but the scores have {scores}: give it "
             f"{scores[-2:]}, or all {len(scores)} dimensions with 1 where it repeats"
+        )
+    check_device("mask", mask, device)
+
+
+def check_device(name: str, tensor: Tensor, device: torch.device) -> None:
+    """Raise unless `tensor` is where the scores are."""
+    if tensor.device != device:
+        raise ValueError(
+            f"{name} is on {tensor.device} but the scores are on {device}: move it there"
+        )
+
+
+def check_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
+    """Raise unless `tensor` broadcasts to scores of that shape."""
+    # strict=False: missing dimensions on the left repeat, as everywhere in torch
+    pairs = zip(reversed(tensor.shape), reversed(scores), strict=False)
+    if tensor.dim() > len(scores) or any(t not in (1, s) for t, s in pairs):
+        raise ValueError(
+            f"{name} has shape {shape_of(tensor)} but must broadcast to the scores, {scores}"
         )
 
 

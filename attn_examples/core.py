@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_mask, check_probability, check_qkv, shape_of
+from attn_examples.checks import (
+    check_broadcast,
+    check_device,
+    check_float,
+    check_mask,
+    check_probability,
+    check_qkv,
+    check_scores,
+    shape_of,
+)
 from attn_examples.masks import causal_mask
 from attn_examples.normalizers import dropped, softmax
 from attn_examples.scores import scaled_dot, with_bias
@@ -90,8 +99,9 @@ def attention(
     """
     check_qkv(query, key, value)
     scores = score(query, key)  # 1. score: (..., L, S)
+    check_scores(scores, query.shape[-2], key.shape[-2])
     if mask is not None:
-        check_mask(mask, shape_of(scores))
+        check_mask(mask, shape_of(scores), scores.device)
         scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
     weights = normalize(scores)  # 3. normalize: each row of L
     return weights @ value, weights  # 4. mix: (..., L, S) @ (..., S, Ev)
@@ -177,6 +187,8 @@ def scaled_dot_product_attention(
         If shapes or dtypes do not fit, if both `attn_mask` and `is_causal` are given,
         or if a floating-point mask holds only zeros and ones: torch would add it to
         the scores without a word, which is almost never meant.
+    TypeError
+        If an argument is not a tensor.
 
     References
     ----------
@@ -201,26 +213,27 @@ def scaled_dot_product_attention(
             "combine them yourself, attn_mask & causal_mask(L, S)"
         )
     if enable_gqa:
-        key, value = share_heads(query, key), share_heads(query, value)
+        key, value = share_heads(query, key), share_heads(query, value, name="value")
     check_qkv(query, key, value)
     score: Score = partial(scaled_dot, scale=scale)
     mask = None
     if is_causal:
         mask = causal_mask(query.shape[-2], key.shape[-2], align="upper-left", device=query.device)
-    elif attn_mask is not None and attn_mask.dtype == torch.bool:
-        # torch lines masks up from the right; attention() wants that spelled out
-        missing = max(query.dim() - attn_mask.dim(), 0)
-        mask = attn_mask.reshape((1,) * missing + attn_mask.shape)
     elif attn_mask is not None:
-        _refuse_zero_one(attn_mask)
-        score = with_bias(score, attn_mask)
+        pairs = zip(query.shape[:-2], key.shape[:-2], strict=True)
+        shape = (*(k if q == 1 else q for q, k in pairs), query.shape[-2], key.shape[-2])
+        _check_attn_mask(attn_mask, shape, query.device)
+        if attn_mask.dtype == torch.bool:
+            mask = attn_mask.expand(shape)
+        else:
+            score = with_bias(score, attn_mask.to(query.dtype))
     output, weights = attention(
         query, key, value, score=score, mask=mask, normalize=dropped(softmax, dropout_p)
     )
     return (output, weights) if need_weights else output
 
 
-def share_heads(query: Tensor, shared: Tensor) -> Tensor:
+def share_heads(query: Tensor, shared: Tensor, *, name: str = "key") -> Tensor:
     """Repeat each head of `shared` for the group of query heads that reads it.
 
     Parameters
@@ -228,6 +241,8 @@ def share_heads(query: Tensor, shared: Tensor) -> Tensor:
     query : Tensor, shape (..., H, L, E)
     shared : Tensor, shape (..., G, S, E)
         Keys or values with G heads, where G divides H.
+    name : str, default "key"
+        What an error calls `shared`.
 
     Returns
     -------
@@ -238,25 +253,40 @@ def share_heads(query: Tensor, shared: Tensor) -> Tensor:
     ------
     ValueError
         If there is no head dimension, or G does not divide H.
+    TypeError
+        If one of the two is not a tensor.
 
     References
     ----------
     Ainslie et al., "GQA", 2023, arXiv:2305.13245.
     """
+    check_float("query", query)
+    check_float(name, shared)
     if query.dim() < 3 or shared.dim() < 3:
         raise ValueError(
-            f"query {shape_of(query)} and key {shape_of(shared)} must have a head dimension, "
+            f"query {shape_of(query)} and {name} {shape_of(shared)} must have a head dimension, "
             f"(..., heads, length, width), to share heads"
         )
     heads, groups = query.shape[-3], shared.shape[-3]
     if groups == 0 or heads % groups:
         raise ValueError(
-            f"query has {heads} heads, which must be a multiple of the key's {groups} heads"
+            f"query has {heads} heads, which must be a multiple of the {name}'s {groups} heads"
         )
     return shared.repeat_interleave(heads // groups, dim=-3)
 
 
-def _refuse_zero_one(attn_mask: Tensor) -> None:
+def _check_attn_mask(attn_mask: Any, shape: tuple[int, ...], device: torch.device) -> None:
+    if not isinstance(attn_mask, Tensor):
+        raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
+    check_broadcast("attn_mask", attn_mask, shape)
+    check_device("attn_mask", attn_mask, device)
+    if attn_mask.dtype == torch.bool:
+        return
+    if not attn_mask.is_floating_point():
+        raise ValueError(
+            f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention is allowed, "
+            f"or floating point, added to the scores"
+        )
     if bool((attn_mask == 1).any()) and bool(((attn_mask == 0) | (attn_mask == 1)).all()):
         raise ValueError(
             f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be added to "

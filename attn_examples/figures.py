@@ -13,12 +13,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from attn_examples.checks import check_float, check_labels, shape_of
+from attn_examples.checks import check_count, check_float, check_labels, shape_of
 
 __all__ = ["INK", "STEPS", "heads_grid", "heatmap", "new_figure", "steps_strip"]
 
@@ -26,7 +27,7 @@ INK = "#14181f"  #: The colour of all text and lines.
 STEPS = ("score", "mask", "normalize", "mix")  #: The four steps, in order.
 
 _COLORMAP = "viridis"
-_STYLE = {
+_STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -65,7 +66,8 @@ def heatmap(
         L equal to S the columns have the same labels.
     title : str, optional
     values : bool, optional
-        Whether to print the numbers; by default up to 12 rows and columns.
+        Whether to print the numbers; by default up to 12 rows and columns. A figure of
+        its own without numbers gets a colour bar.
     vmax : float, optional
         The number that gets the brightest colour; by default the largest weight.
         Give 1 to compare maps.
@@ -80,7 +82,10 @@ def heatmap(
     Raises
     ------
     ValueError
-        If the map is not two-dimensional or the labels do not fit.
+        If the map is not two-dimensional, is empty or holds a negative number, NaN or
+        infinity, if the labels do not fit, or `vmax` is not positive.
+    TypeError
+        If the map is not a tensor.
 
     Examples
     --------
@@ -100,15 +105,21 @@ def heatmap(
     check_labels("rows", rows, L)
     check_labels("columns", columns, S)
     cells = weights.detach().double().cpu()
+    _check_cells(cells)
+    if vmax is not None and not vmax > 0:
+        raise ValueError(f"vmax ({vmax}) must be positive")
     show_values = max(L, S) <= 12 if values is None else values
-    figure = None
+    figure: Figure | None = None
     if ax is None:
-        cell = 0.55 if show_values else max(0.24, min(0.45, 7.0 / max(L, S, 1)))
-        figure, ax = new_figure(1.6 + cell * S, 1.2 + cell * L)
+        cell = 0.55 if show_values else max(0.24, min(0.45, 7.0 / max(L, S)))
+        bar = 0.0 if show_values else 0.8
+        figure, ax = new_figure(1.6 + cell * S + bar, 1.2 + cell * L)
     with plt.rc_context(_STYLE):
-        top = float(cells.max()) if vmax is None and cells.numel() else vmax
-        scale = Normalize(0.0, top or 1.0)
+        top = (float(cells.max()) or 1.0) if vmax is None else vmax
+        scale = Normalize(0.0, top)
         _draw_cells(ax, cells, scale)
+        if figure is not None and not show_values:
+            _draw_bar(figure, ax, scale, more=float(cells.max()) > top)
         _label(ax.set_xticks, columns, S, rotation=45 if columns else 0)
         _label(ax.set_yticks, rows, L, rotation=0)
         ax.xaxis.tick_top()
@@ -116,7 +127,7 @@ def heatmap(
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         if title:
-            ax.set_title(title, color=INK, fontsize=11)
+            ax.set_title(title, color=INK, fontsize=11, parse_math=False)
         if show_values:
             for i in range(L):
                 for j in range(S):
@@ -144,7 +155,7 @@ def heads_grid(
     titles : sequence of str, optional
         A title for each head, by default "head 0" and so on.
     per_line : int, default 4
-        Maps in a line.
+        Maps in a line, at most.
     size : float, default 1.7
         Width of a map, in inches.
 
@@ -155,7 +166,10 @@ def heads_grid(
     Raises
     ------
     ValueError
-        If there are not three dimensions, or labels or titles do not fit.
+        If there are not three dimensions, a map is one that `heatmap` refuses, or
+        labels or titles do not fit.
+    TypeError
+        If the maps are not a tensor.
 
     Examples
     --------
@@ -170,6 +184,9 @@ def heads_grid(
             f"pick one batch entry"
         )
     heads, L, S = weights.shape
+    _check_cells(weights)
+    check_count("per_line", per_line)
+    per_line = min(per_line, heads)
     titles = [f"head {h}" for h in range(heads)] if titles is None else titles
     check_labels("titles", titles, heads)
     if columns is None and L == S:
@@ -178,18 +195,17 @@ def heads_grid(
     check_labels("columns", columns, S)
     lines = -(-heads // per_line)
     room = 0.45 if rows or columns else 0.1
-    figure, axes = new_figure(
+    figure, _ = new_figure(
         per_line * size + room,
-        lines * (size * L / max(S, 1) + 0.35) + room,
+        lines * (size * L / S + 0.35) + room,
         lines=lines,
         per_line=per_line,
     )
-    for ax in axes.flat[heads:]:
+    for ax in figure.axes[heads:]:
         ax.set_axis_off()
-    for h in range(heads):
-        ax = axes.flat[h]
+    for h, ax in enumerate(figure.axes[:heads]):
         heatmap(weights[h], rows, columns, values=False, vmax=1.0, ax=ax)
-        ax.set_title(titles[h], color=INK, fontsize=9)
+        ax.set_title(titles[h], color=INK, fontsize=9, parse_math=False)
         ax.tick_params(labelsize=7)
         for axis, labels, edge in (
             (ax.xaxis, columns, h < per_line),
@@ -272,7 +288,9 @@ def steps_strip(*changed: str, note: str | None = None) -> Figure:
     return figure
 
 
-def new_figure(width: float, height: float, *, lines: int = 1, per_line: int = 1) -> Any:
+def new_figure(
+    width: float, height: float, *, lines: int = 1, per_line: int = 1
+) -> tuple[Figure, Any]:
     """Make a figure in this package's style, closed for pyplot so that it shows once.
 
     Parameters
@@ -300,6 +318,22 @@ def new_figure(width: float, height: float, *, lines: int = 1, per_line: int = 1
         )
     plt.close(figure)
     return figure, axes[0, 0] if single else axes
+
+
+def _check_cells(cells: Tensor) -> None:
+    if cells.numel() == 0:
+        raise ValueError(f"weights has shape {shape_of(cells)}: there is nothing to draw")
+    bad = cells[~((cells >= 0) & cells.isfinite())]
+    if bad.numel():
+        raise ValueError(f"weights holds {float(bad[0]):g} but a map shows numbers from 0 up")
+
+
+def _draw_bar(figure: Figure, ax: Axes, scale: Normalize, *, more: bool) -> None:
+    """Draw the scale of colours, in steps: from 50 colours on matplotlib makes it a bitmap."""
+    steps = ScalarMappable(scale, colormaps[_COLORMAP].resampled(48))
+    bar = figure.colorbar(steps, ax=ax, shrink=0.8, aspect=20, extend="max" if more else "neither")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=8)
 
 
 def _draw_cells(ax: Axes, cells: Tensor, scale: Normalize) -> None:
@@ -331,7 +365,8 @@ def _label(set_ticks: Any, labels: Sequence[str] | None, count: int, rotation: i
     else:
         small = 10 if count <= 15 else 8
         ha = {"ha": "left", "rotation_mode": "anchor"} if rotation else {}
-        set_ticks(range(count), labels, rotation=rotation, fontsize=small, **ha)
+        # a token may well hold a dollar sign
+        set_ticks(range(count), labels, rotation=rotation, fontsize=small, parse_math=False, **ha)
 
 
 def _finished(ax: Axes, figure: Figure | None) -> Figure:

@@ -7,8 +7,6 @@ Each returns `(output, weights)`. With `need_weights=False` it runs torch's fuse
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +14,7 @@ from torch.nn import functional as F
 from attn_examples.checks import (
     check_count,
     check_mask,
+    check_positions,
     check_probability,
     check_width,
     shape_of,
@@ -102,7 +101,10 @@ class CausalSelfAttention(SelfAttention):
         """Attend within `x`, shape (..., L, embed_dim), never to a later position."""
         check_width("x", x, "embed_dim", self.q_proj.in_features)
         past = causal_mask(x.shape[-2], device=x.device)
-        return super().forward(x, _both(mask, past), need_weights=need_weights)
+        if mask is not None:
+            check_mask(mask, (*x.shape[:-1], x.shape[-2]), x.device)
+            past = past & mask
+        return super().forward(x, past, need_weights=need_weights)
 
 
 class CrossAttention(nn.Module):
@@ -291,11 +293,13 @@ class MultiHeadAttention(nn.Module):
         check_width("value", value, "vdim", self.v_proj.in_features)
         _check_same_batch("key", key, "query", query)
         _check_same_batch("value", value, "query", query)
+        check_positions(key, value)
+        if isinstance(mask, Tensor) and mask.dim() == query.dim() > 2:
+            check_mask(mask, (*query.shape[:-1], key.shape[-2]), query.device)
+            mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S): the same for all heads
         queries = _split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
         keys = _split(self.k_proj(key), self.num_kv_heads)
         values = _split(self.v_proj(value), self.num_kv_heads)
-        if mask is not None and query.dim() > 2 and mask.dim() == query.dim():
-            mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S): the same for all heads
         output, weights = _attend(
             queries,
             keys,
@@ -375,7 +379,7 @@ class MultiHeadAttention(nn.Module):
 
 def _split(x: Tensor, num_heads: int) -> Tensor:
     """(..., L, H * head_dim) -> (..., H, L, head_dim)."""
-    return x.unflatten(-1, (num_heads, -1)).transpose(-3, -2)
+    return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)
 
 
 def _attend(
@@ -391,27 +395,22 @@ def _attend(
     """Run the four steps, or torch's fused kernel where nobody asks for the weights."""
     L, S = query.shape[-2], key.shape[-2]
     grouped = query.dim() > 2 and query.shape[-3] != key.shape[-3]
+    if mask is not None:
+        check_mask(mask, (*query.shape[:-1], S), query.device)
+    # torch aligns its own causal mask to the upper left: the same only where L == S
+    own_causal = is_causal and mask is None and L == S and not need_weights
+    if is_causal and not own_causal:
+        past = causal_mask(L, S, device=query.device)
+        mask = past if mask is None else past & mask
     if need_weights:
         if grouped:
             key, value = share_heads(query, key), share_heads(query, value)
-        if is_causal:
-            mask = _both(mask, causal_mask(L, S, device=query.device))
-        normalize: Callable[[Tensor], Tensor] = dropped(softmax, dropout_p)
+        normalize = dropped(softmax, dropout_p)
         return attention(query, key, value, mask=mask, normalize=normalize)
-    # torch aligns its own causal mask to the upper left: the same only where L == S
-    own_causal = is_causal and mask is None and L == S
-    if is_causal and not own_causal:
-        mask = _both(mask, causal_mask(L, S, device=query.device))
-    if mask is not None:
-        check_mask(mask, (*query.shape[:-1], S))
     output = F.scaled_dot_product_attention(
         query, key, value, mask, dropout_p, own_causal, enable_gqa=grouped
     )
     return output, None
-
-
-def _both(mask: Tensor | None, other: Tensor) -> Tensor:
-    return other if mask is None else mask & other
 
 
 def _check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:

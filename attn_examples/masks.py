@@ -160,7 +160,10 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
             [[ True,  True,  True]]])
     """
     check_count("key_len", key_len, least=0)
-    counts = torch.as_tensor(lengths)
+    try:
+        counts = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"lengths ({lengths!r}) must be whole numbers") from error
     if counts.numel() == 0:
         counts = counts.long()  # an empty list has no dtype of its own
     if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
@@ -173,7 +176,7 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
     for length in counts.tolist():
         if not 0 <= length <= key_len:
             raise ValueError(f"lengths holds {length}, which must be from 0 to key_len ({key_len})")
-    allowed = torch.arange(key_len, device=counts.device) < counts.unsqueeze(-1)  # (N, S)
+    allowed = torch.arange(key_len, device=counts.device) < counts.long().unsqueeze(-1)  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)
 
 

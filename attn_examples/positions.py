@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attn_examples.checks import check_count
+from attn_examples.checks import check_count, check_number
 
 __all__ = ["LearnedPositions", "sinusoidal"]
 
@@ -46,7 +46,8 @@ def sinusoidal(
     Raises
     ------
     ValueError
-        If `embed_dim` is odd, `length` negative or `base` not positive.
+        If `embed_dim` is odd, `length` negative, `base` not positive or `dtype` not
+        floating point.
 
     References
     ----------
@@ -65,14 +66,18 @@ def sinusoidal(
     check_count("embed_dim", embed_dim)
     if embed_dim % 2:
         raise ValueError(f"embed_dim ({embed_dim}) must be even: sines and cosines come in pairs")
+    check_number("base", base)
     if not base > 0:
         raise ValueError(f"base ({base}) must be positive")
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype ({dtype}) must be floating point")
     # in float64: a float32 angle of 1e5 radians is off by about 4e-3
     positions = torch.arange(length, dtype=torch.float64, device=device)
     exponents = torch.arange(0, embed_dim, 2, dtype=torch.float64, device=device) / embed_dim
     angles = positions.unsqueeze(-1) / base**exponents  # (length, embed_dim / 2)
     table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
-    return table.to(torch.get_default_dtype() if dtype is None else dtype)
+    return table.to(dtype)
 
 
 class LearnedPositions(nn.Module):

@@ -55,7 +55,7 @@ def load_bert(name: str | None = None) -> tuple[Any, Any]:
     name = name or os.environ.get("ATTN_EXAMPLES_BERT") or None
     source = name or str(_bundled())
     tokenizer = AutoTokenizer.from_pretrained(source)
-    model = BertModel.from_pretrained(
+    model: Any = BertModel.from_pretrained(
         source, attn_implementation="eager", use_safetensors=True if name is None else None
     )
     return model.eval(), tokenizer
@@ -80,9 +80,17 @@ def attention_maps(model: Any, tokenizer: Any, text: str) -> tuple[list[str], Te
     Raises
     ------
     ValueError
-        If the model does not return attention weights.
+        If the text is longer than the model can read, or the model does not return
+        attention weights.
+    TypeError
+        If the text is not one string.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text ({type(text).__name__}) must be one string")
     inputs = tokenizer(text, return_tensors="pt")
+    length, limit = inputs["input_ids"].shape[1], model.config.max_position_embeddings
+    if length > limit:
+        raise ValueError(f"text has {length} tokens but the model reads at most {limit}")
     with torch.no_grad():
         attentions = model(**inputs, output_attentions=True).attentions
     if not attentions:

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_examples.checks import (
-    check_float,
+    check_batch,
+    check_broadcast,
     check_count,
+    check_device,
+    check_float,
     check_width,
     check_widths,
     shape_of,
@@ -90,9 +93,10 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
     >>> scaled_dot(torch.ones(1, 4), torch.ones(1, 4))
     tensor([[2.]])
     """
+    check_widths(query, key)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
-    return dot(query, key) * scale
+    return dot(query * scale, key)  # scaled first: float16 overflows at 65504
 
 
 def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -129,6 +133,7 @@ def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
     >>> cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]]))
     tensor([[1., 0.]])
     """
+    check_widths(query, key)
     return beta * dot(F.normalize(query, dim=-1), F.normalize(key, dim=-1))
 
 
@@ -176,9 +181,11 @@ class Additive(nn.Module):
         """Return the scores, shape (..., L, S), of queries and keys."""
         check_width("query", query, "query_dim", self.query_proj.in_features)
         check_width("key", key, "key_dim", self.key_proj.in_features)
+        check_batch("key", key, "query", query)
         queries = self.query_proj(query).unsqueeze(-2)  # (..., L, 1, hidden)
         keys = self.key_proj(key).unsqueeze(-3)  # (..., 1, S, hidden)
-        return self.energy(torch.tanh(queries + keys)).squeeze(-1)  # (..., L, S)
+        scores: Tensor = self.energy(torch.tanh(queries + keys)).squeeze(-1)  # (..., L, S)
+        return scores
 
 
 class Bilinear(nn.Module):
@@ -263,13 +270,8 @@ def with_bias(
             raise ValueError(
                 f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype"
             )
-        # strict=False: missing dimensions on the left repeat, as everywhere in torch
-        pairs = zip(reversed(bias.shape), reversed(scores.shape), strict=False)
-        if bias.dim() > scores.dim() or any(b not in (1, s) for b, s in pairs):
-            raise ValueError(
-                f"bias has shape {shape_of(bias)} but must broadcast to the scores, "
-                f"{shape_of(scores)}"
-            )
+        check_broadcast("bias", bias, shape_of(scores))
+        check_device("bias", bias, scores.device)
         return scores + bias
 
     return biased

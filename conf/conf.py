@@ -108,6 +108,7 @@ html_css_files = ["site.css"]
 html_copy_source = True
 html_show_sourcelink = False
 html_last_updated_fmt = None
+html_context = {"default_mode": "auto"}
 _versions = ", ".join(
     f"{name} {metadata.version(name)}" for name in ("torch", "matplotlib", "sphinx", "myst-nb")
 )

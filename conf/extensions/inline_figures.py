@@ -87,8 +87,8 @@ def inline(svg: str, alt: str, prefix: str) -> str:
         if name in referenced:
             element.set("id", f"{prefix}-{name}")
         for key, value in element.attrib.items():
-            if key == f"{{{XLINK}}}href":
-                element.set(key, f"#{prefix}-{value.removeprefix('#')}")
+            if key == f"{{{XLINK}}}href" and value.startswith("#"):  # not an image's data
+                element.set(key, f"#{prefix}-{value[1:]}")
             else:
                 value = REFERENCE.sub(rf"url(#{prefix}-\1)", value)
                 element.set(key, value.replace(INK, "currentColor"))

@@ -17,6 +17,10 @@ _IPYTHON_CONFIG = """\
 c = get_config()
 c.InlineBackend.figure_formats = {"svg"}
 c.HistoryManager.enabled = False
+
+# What a cell prints arrives in one piece, however busy the machine is
+from ipykernel.iostream import OutStream
+OutStream.flush_interval = 1e6
 """
 
 _ENVIRONMENT = {
@@ -39,6 +43,8 @@ def apply(ipython_dir: Path) -> None:
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text(_IPYTHON_CONFIG)
     os.environ.update(_ENVIRONMENT, IPYTHONDIR=str(ipython_dir))
+    if os.environ.get("ATTN_EXAMPLES_BERT"):
+        del os.environ["HF_HUB_OFFLINE"]  # a reader who names a model may need to fetch it
     # without keys each kernel complains on stderr that others on this machine could listen
     KernelManager.transport_encryption.default_value = "auto"
 

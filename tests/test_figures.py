@@ -1,0 +1,385 @@
+"""Pictures: what is drawn, in which colours, and what is refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from attn_examples.figures import INK, STEPS, heads_grid, heatmap, new_figure, steps_strip
+from tests.conftest import says
+
+mpl.use("agg")
+ON_NOTHING: Any = {"figure.facecolor": "none", "axes.facecolor": "none", "svg.fonttype": "none"}
+
+
+@pytest.fixture(autouse=True)
+def as_on_the_site() -> Iterator[None]:
+    with mpl.rc_context(ON_NOTHING):
+        yield
+        assert plt.get_fignums() == []  # a figure left open would show twice in a notebook
+        assert all(mpl.rcParams[name] == value for name, value in ON_NOTHING.items())
+        assert mpl.rcParams["text.color"] == "black"  # the style is the figure's, not the page's
+
+
+def svg(figure: Figure) -> str:
+    """Draw a figure as the site does, which also shows that it can be drawn."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg")
+    return file.getvalue()
+
+
+def labels(ax: Axes, axis: str) -> list[str]:
+    return [text.get_text() for text in getattr(ax, f"get_{axis}ticklabels")()]
+
+
+def numbers(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def cells(ax: Axes) -> Any:
+    """Return the colour of each cell of a map, shape (L, S, 4)."""
+    (mesh,) = (collection for collection in ax.collections if isinstance(collection, QuadMesh))
+    return np.asarray(mesh.get_array())
+
+
+def tokens(count: int, name: str = "token") -> list[str]:
+    return [f"{name}{i}" for i in range(count)]
+
+
+# One map
+
+
+@pytest.mark.parametrize("length", [1, 3, 12])
+def test_a_small_map_prints_its_numbers(length: int) -> None:
+    weights = torch.rand(length, length)
+    figure = heatmap(weights, tokens(length), title="a title")
+    (ax,) = figure.axes
+    assert ax.get_title() == "a title"
+    assert labels(ax, "x") == labels(ax, "y") == tokens(length)
+    assert numbers(ax) == [f"{w:.2f}".removeprefix("0") for w in weights.flatten().tolist()]
+    markup = svg(figure)
+    assert all(text in markup for text in ["a title", *tokens(length), *numbers(ax)])
+
+
+@pytest.mark.parametrize("length", [13, 30])
+def test_a_large_map_has_a_bar_in_place_of_numbers(length: int) -> None:
+    weights = torch.rand(length, length)
+    figure = heatmap(weights, tokens(length))
+    ax, bar = figure.axes
+    assert numbers(ax) == []
+    assert labels(ax, "x") == labels(ax, "y") == tokens(length)
+    assert bar.get_ylim() == (0.0, float(weights.max()))
+    assert "<image" not in svg(figure)  # a bitmap could not go into a page
+
+
+def test_numbers_and_bar_take_turns() -> None:
+    weights = torch.rand(3, 14)
+    assert len(heatmap(weights).axes) == 2
+    assert len(heatmap(weights, values=True).axes) == 1
+    assert len(numbers(heatmap(weights, values=True).axes[0])) == 42
+    assert len(heatmap(weights[:, :3]).axes) == 1
+    assert len(heatmap(weights[:, :3], values=False).axes) == 2
+    assert numbers(heatmap(weights[:, :3], values=False).axes[0]) == []
+
+
+def test_labels_of_rows_and_columns() -> None:
+    rows, columns = tokens(3, "query"), tokens(5, "key")
+    weights = torch.rand(3, 5)
+    for given, expected in [
+        ((), (["0", "1", "2"], ["0", "1", "2", "3", "4"])),
+        ((rows,), (rows, ["0", "1", "2", "3", "4"])),
+        ((None, columns), (["0", "1", "2"], columns)),
+        ((rows, columns), (rows, columns)),
+    ]:
+        (ax,) = heatmap(weights, *given).axes
+        assert (labels(ax, "y"), labels(ax, "x")) == expected
+    assert labels(heatmap(torch.rand(30, 30)).axes[0], "x") == [str(j) for j in range(0, 30, 3)]
+
+
+def test_cells_have_the_colours_of_viridis_and_zeros_are_blank() -> None:
+    weights = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.5, 0.0], [1e-9, 0.1, 2.0]])
+    for top, vmax in [(2.0, None), (1.0, 1.0), (4.0, 4)]:
+        (ax,) = heatmap(weights, vmax=vmax).axes
+        drawn = cells(ax)
+        expected = mpl.colormaps["viridis"](weights.double().numpy() / top)
+        blank = (weights == 0).numpy()
+        assert (drawn[blank] == 0).all()
+        assert (drawn[~blank] == expected[~blank]).all()
+        assert ax.get_xlim() == (-0.5, 2.5)
+        assert ax.get_ylim() == (2.5, -0.5)  # the first query is at the top
+    assert numbers(ax) == ["1.00", "0", "0", ".25", ".50", "0", ".00", ".10", "2.00"]
+
+
+def test_numbers_stand_out_from_their_cells() -> None:
+    (ax,) = heatmap(torch.tensor([[0.0, 0.1, 1.0]])).axes
+    assert [text.get_color() for text in ax.texts] == [INK, "#ffffff", "#000000"]
+
+
+def test_a_map_of_zeros_is_blank() -> None:
+    (ax,) = heatmap(torch.zeros(3, 3)).axes
+    assert (cells(ax) == 0).all()
+    assert numbers(ax) == ["0"] * 9
+
+
+@pytest.mark.parametrize(("vmax", "pointed"), [(None, False), (1.0, False), (0.5, True)])
+def test_the_bar_says_when_a_weight_is_beyond_it(vmax: float | None, pointed: bool) -> None:
+    weights = torch.full((13, 13), 0.75)
+    bar = heatmap(weights, vmax=vmax).axes[1]
+    assert bar.get_ylim() == (0.0, vmax or 0.75)
+    colorbar: Any = bar
+    assert colorbar._colorbar.extend == ("max" if pointed else "neither")
+
+
+def test_a_map_can_go_into_axes_that_are_there() -> None:
+    figure, axes = new_figure(6, 3, per_line=2)
+    for ax in axes.flat:
+        assert heatmap(torch.rand(20, 20), ax=ax) is figure
+        assert numbers(ax) == []
+    assert figure.axes == list(axes.flat)  # no bar: the room is the caller's
+
+
+@pytest.mark.parametrize("length", [3, 30])
+def test_all_but_numbers_is_ink_on_nothing(length: int) -> None:
+    figure = heatmap(torch.rand(length, length), tokens(length), title="a title")
+    grounds = [figure.get_facecolor(), *(ax.get_facecolor() for ax in figure.axes)]
+    assert all(mpl.colors.to_rgba(ground)[3] == 0 for ground in grounds)
+    for ax in figure.axes:
+        texts = [ax.title, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        assert {text.get_color() for text in texts} == {INK}
+    markup = svg(figure)
+    assert "white" not in markup
+    assert markup.count("#000000") == markup.count('fill: #000000"') <= length**2  # numbers
+
+
+def test_dollar_signs_are_tokens_not_formulas() -> None:
+    strange = ["$", "$x_1$", r"$\nonsense"]
+    figure = heatmap(torch.rand(3, 3), strange, title=r"$\nonsense$")
+    markup = svg(figure)
+    assert all(text in markup for text in [*strange, r"$\nonsense$"])
+    assert r"$\more$" in svg(heads_grid(torch.rand(1, 3, 3), strange, titles=[r"$\more$"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_takes_any_kind_of_floating_point(dtype: torch.dtype) -> None:
+    weights = torch.eye(3, dtype=dtype, requires_grad=True)
+    assert numbers(heatmap(weights).axes[0]) == ["1.00", "0", "0", "0"] * 2 + ["1.00"]
+
+
+NOT_A_MAP = [
+    ([[1.0]], TypeError, "weights (list) must be a torch.Tensor"),
+    (
+        torch.eye(3, dtype=torch.int64),
+        ValueError,
+        "weights (torch.int64) must be a floating-point tensor: "
+        "embed token numbers first, or call weights.float()",
+    ),
+]
+BAD_NUMBERS = [(-0.5, "-0.5"), (float("nan"), "nan"), (float("inf"), "inf")]
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "sentence"),
+    [
+        *NOT_A_MAP,
+        *(
+            (
+                torch.rand(shape),
+                ValueError,
+                f"weights has shape {shape} but a map is (L, S): pick one batch entry and one "
+                f"head, or use heads_grid",
+            )
+            for shape in [(3,), (2, 3, 3)]
+        ),
+        *(
+            (
+                torch.rand(shape),
+                ValueError,
+                f"weights has shape {shape}: there is nothing to draw",
+            )
+            for shape in [(0, 3), (3, 0)]
+        ),
+        *(
+            (
+                torch.tensor([[0.0, number]]),
+                ValueError,
+                f"weights holds {name} but a map shows numbers from 0 up",
+            )
+            for number, name in BAD_NUMBERS
+        ),
+    ],
+)
+def test_refuses_what_is_no_map(weights: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        heatmap(weights)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rows": ["a"]}, "rows has 1 labels but the map has 3 of them"),
+        ({"rows": tokens(4)}, "rows has 4 labels but the map has 3 of them"),
+        ({"columns": tokens(2)}, "columns has 2 labels but the map has 5 of them"),
+        ({"vmax": 0}, "vmax (0) must be positive"),
+        ({"vmax": -1.0}, "vmax (-1.0) must be positive"),
+        ({"vmax": float("nan")}, "vmax (nan) must be positive"),
+    ],
+)
+def test_refuses_labels_and_scales(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=says(sentence)):
+        heatmap(torch.rand(3, 5), **settings)
+
+
+# Many heads
+
+
+@pytest.mark.parametrize("length", [3, 30])
+@pytest.mark.parametrize(
+    ("heads", "per_line", "grid"),
+    [
+        (1, 4, (1, 1)),
+        (1, 1, (1, 1)),
+        (3, 4, (1, 3)),
+        (6, 4, (2, 4)),
+        (4, 2, (2, 2)),
+        (2, 1, (2, 1)),
+    ],
+)
+def test_a_grid_has_a_map_for_each_head(
+    length: int, heads: int, per_line: int, grid: tuple[int, int]
+) -> None:
+    weights = torch.rand(heads, length, length)
+    figure = heads_grid(weights, tokens(length), per_line=per_line)
+    assert len(figure.axes) == grid[0] * grid[1]
+    shown, unused = figure.axes[:heads], figure.axes[heads:]
+    assert [ax.get_title() for ax in shown] == [f"head {h}" for h in range(heads)]
+    assert not any(ax.axison for ax in unused)
+    for h, ax in enumerate(shown):
+        assert numbers(ax) == []
+        assert (cells(ax) == mpl.colormaps["viridis"](weights[h].double().numpy())).all()
+        # labels at the left and top edge, where they have room
+        room = length == 3
+        assert labels(ax, "x") == (tokens(length) if room and h < grid[1] else [])
+        assert labels(ax, "y") == (tokens(length) if room and h % grid[1] == 0 else [])
+    svg(figure)
+
+
+def test_a_grid_has_the_titles_and_labels_it_is_given() -> None:
+    figure = heads_grid(
+        torch.rand(2, 3, 5), tokens(3, "query"), tokens(5, "key"), titles=["first", "second"]
+    )
+    left, right = figure.axes
+    assert (left.get_title(), right.get_title()) == ("first", "second")
+    assert (labels(left, "y"), labels(left, "x")) == (tokens(3, "query"), tokens(5, "key"))
+    assert (labels(right, "y"), labels(right, "x")) == ([], tokens(5, "key"))
+    assert {ax.title.get_color() for ax in figure.axes} == {INK}
+
+
+@pytest.mark.parametrize(
+    ("weights", "settings", "error", "sentence"),
+    [
+        *((weights, {}, error, sentence) for weights, error, sentence in NOT_A_MAP),
+        (
+            torch.rand(3, 3),
+            {},
+            ValueError,
+            "weights has shape (3, 3) but a grid of heads is (H, L, S): pick one batch entry",
+        ),
+        *(
+            (
+                torch.rand(shape),
+                {},
+                ValueError,
+                f"weights has shape {shape}: there is nothing to draw",
+            )
+            for shape in [(0, 3, 3), (2, 0, 3), (2, 3, 0)]
+        ),
+        *(
+            (
+                torch.tensor([[[0.0]], [[number]]]),
+                {},
+                ValueError,
+                f"weights holds {name} but a map shows numbers from 0 up",
+            )
+            for number, name in BAD_NUMBERS
+        ),
+        *(
+            (
+                torch.rand(2, 3, 5),
+                {name: ["a"]},
+                ValueError,
+                f"{name} has 1 labels but the map has {count} of them",
+            )
+            for name, count in [("titles", 2), ("rows", 3), ("columns", 5)]
+        ),
+        (torch.rand(2, 3, 3), {"per_line": 0}, ValueError, "per_line (0) must be at least 1"),
+        (
+            torch.rand(2, 3, 3),
+            {"per_line": 1.5},
+            TypeError,
+            "per_line (1.5) must be a whole number",
+        ),
+    ],
+)
+def test_a_grid_refuses(
+    weights: Any, settings: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        heads_grid(weights, **settings)
+
+
+# The strip of four steps, and the figure below all of them
+
+
+@pytest.mark.parametrize("changed", [(), ("score",), ("mask", "mix"), STEPS])
+def test_the_strip_lights_what_changed(changed: tuple[str, ...]) -> None:
+    (ax,) = steps_strip(*changed).axes
+    boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    names = [text for text in ax.texts if text.get_text()]
+    assert [text.get_text() for text in names] == ["1 score", "2 mask", "3 normalize", "4 mix"]
+    lit = [name in changed for name in STEPS]
+    assert [text.get_fontweight() == "bold" for text in names] == lit
+    assert [box.get_linewidth() > 2 for box in boxes] == lit
+    assert [mpl.colors.to_rgba(box.get_facecolor())[3] == 1 for box in boxes] == lit
+    assert {mpl.colors.to_hex(box.get_edgecolor()) for box in boxes} == {INK}
+    assert [text.get_color() for text in names] == ["#000000" if on else INK for on in lit]
+
+
+def test_the_strip_has_room_for_a_note() -> None:
+    figure = steps_strip("mask", note="and the positions")
+    assert figure.axes[0].texts[-1].get_text() == "and the positions"
+    assert figure.axes[0].texts[-1].get_color() == INK
+    assert figure.get_figheight() > steps_strip("mask").get_figheight()
+    assert "and the positions" in svg(figure)
+
+
+@pytest.mark.parametrize("name", ["softmax", "Mask", ""])
+def test_the_strip_refuses_other_names(name: str) -> None:
+    sentence = f"changed ({name!r}) must name a step: score, mask, normalize, mix"
+    with pytest.raises(ValueError, match=says(sentence)):
+        steps_strip("mask", name)
+
+
+def test_a_new_figure_is_in_style_and_closed() -> None:
+    figure, ax = new_figure(4, 2)
+    assert isinstance(figure, Figure)
+    assert isinstance(ax, Axes)
+    assert tuple(figure.get_size_inches()) == (4, 2)
+    ax.set(xlabel="x", ylabel="y", title="z")
+    inked = [ax.xaxis.label, ax.yaxis.label, ax.title, *ax.get_xticklabels()]
+    assert {text.get_color() for text in inked} == {INK}
+    assert not ax.spines["top"].get_visible()
+    assert mpl.colors.to_hex(ax.spines["left"].get_edgecolor()) == INK
+    several, axes = new_figure(4, 2, lines=2, per_line=3)
+    assert axes.shape == (2, 3)
+    assert several.axes == list(axes.flat)

@@ -1,0 +1,640 @@
+"""The modules against torch's, x-transformers' and transformers', and what they promise."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import BertConfig
+from transformers.models.bert.modeling_bert import BertSelfAttention
+
+from attn_examples import (
+    CausalSelfAttention,
+    CrossAttention,
+    MultiHeadAttention,
+    SelfAttention,
+    causal_mask,
+    padding_mask,
+    sliding_window_mask,
+)
+from tests.conftest import gradients, randn, same, says
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
+    from x_transformers.x_transformers import Attention as XAttention
+
+N, L, S, H, E = 2, 5, 7, 3, 12
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return randn(N, L, E)
+
+
+@pytest.fixture
+def context() -> Tensor:
+    return randn(N, S, E)
+
+
+def weights_of(result: tuple[Tensor, Tensor | None]) -> Tensor:
+    assert result[1] is not None
+    return result[1]
+
+
+# Against implementations that are not ours
+
+
+def per_head() -> Tensor:
+    return torch.rand(N, H, L, S).index_fill(-1, torch.tensor(0), 1.0) > 0.4
+
+
+# Our mask, and what says the same to torch's module: True there means forbidden
+PAIRS: dict[str, Callable[[], tuple[Tensor | None, dict[str, Tensor]]]] = {
+    "none": lambda: (None, {}),
+    "pairs": lambda: ((mask := causal_mask(L, S)), {"attn_mask": ~mask}),
+    "padding": lambda: ((mask := padding_mask([3, 7], S)), {"key_padding_mask": ~mask[:, 0]}),
+    "each head": lambda: ((mask := per_head()), {"attn_mask": ~mask.flatten(0, 1)}),
+}
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("kdim", "vdim"), [(None, None), (8, 6), (8, None)])
+@pytest.mark.parametrize("mask", PAIRS)
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_from_torch_equals_torch(
+    batch_first: bool, bias: bool, kdim: int | None, vdim: int | None, mask: str, dropout: float
+) -> None:
+    theirs = nn.MultiheadAttention(
+        E, H, dropout, bias=bias, kdim=kdim, vdim=vdim, batch_first=batch_first
+    ).double()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter)  # torch's own biases are 0, which would hide a lost one
+    ours = MultiHeadAttention.from_torch(theirs)
+    query, key, value = randn(N, L, E), randn(N, S, kdim or E), randn(N, S, vdim or E)
+    allowed, forbidden = PAIRS[mask]()
+
+    torch.manual_seed(1)
+    output, weights = ours(query, key, value, mask=allowed)
+    torch.manual_seed(1)
+    turned = (
+        (query, key, value) if batch_first else (t.transpose(0, 1) for t in (query, key, value))
+    )
+    their_output, their_weights = theirs(*turned, **forbidden, average_attn_weights=False)
+    same(output, their_output if batch_first else their_output.transpose(0, 1))
+    same(weights, their_weights)
+
+
+def test_from_torch_copies() -> None:
+    theirs = nn.MultiheadAttention(E, H, dropout=0.3, dtype=torch.float64).eval()
+    ours = MultiHeadAttention.from_torch(theirs)
+    before = ours.q_proj.weight.clone()
+    with torch.no_grad():
+        theirs.in_proj_weight.zero_()
+    assert torch.equal(ours.q_proj.weight, before)
+    assert not ours.training
+    assert ours.dropout == 0.3
+    assert all(p.requires_grad and p.dtype == torch.float64 for p in ours.parameters())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(3, 3), (3, 1), (6, 2)])
+def test_equals_x_transformers(x: Tensor, causal: bool, heads: int, kv_heads: int) -> None:
+    width = E // heads
+    theirs = XAttention(
+        E,
+        heads=heads,
+        kv_heads=kv_heads,
+        dim_head=width,
+        causal=causal,
+        custom_attn_fn=partial(F.softmax, dim=-1),  # their own works in float32, always
+    ).double()
+    ours = MultiHeadAttention(E, heads, kv_heads, bias=False).double()
+    # their head h reads key head h % kv_heads, ours h // (heads / kv_heads): reorder the heads
+    order = torch.arange(heads).view(-1, kv_heads).T.flatten()
+    with torch.no_grad():
+        ours.q_proj.weight.copy_(theirs.to_q.weight.view(heads, width, E)[order].flatten(0, 1))
+        ours.k_proj.weight.copy_(theirs.to_k.weight)
+        ours.v_proj.weight.copy_(theirs.to_v.weight)
+        ours.out_proj.weight.copy_(theirs.to_out.weight.view(E, heads, width)[:, order].flatten(1))
+    mask = padding_mask([3, 5], L)
+    expected, steps = theirs(x, mask=mask[:, 0], return_intermediates=True)
+    output, weights = ours(x, mask=mask, is_causal=causal)
+    same(output[mask[:, 0]], expected[mask[:, 0]])  # theirs is 0 where the query is padding
+    same(weights_of((output, weights)), steps.post_softmax_attn[:, order])
+
+
+def test_equals_transformers(x: Tensor) -> None:
+    settings: Any = {"attn_implementation": "eager"}
+    config = BertConfig(hidden_size=E, num_attention_heads=H, **settings)
+    make: Any = BertSelfAttention
+    theirs = make(config).double().eval()
+    ours = MultiHeadAttention(E, H).double().eval()
+    with torch.no_grad():
+        for our_proj, their_proj in [
+            (ours.q_proj, theirs.query),
+            (ours.k_proj, theirs.key),
+            (ours.v_proj, theirs.value),
+        ]:
+            our_proj.load_state_dict(their_proj.state_dict())
+        ours.out_proj.weight.copy_(torch.eye(E))  # theirs comes in a module of its own
+        ours.out_proj.bias.zero_()
+    allowed = padding_mask([3, 5], L)
+    added = torch.zeros(N, 1, 1, L, dtype=torch.float64).masked_fill(~allowed.unsqueeze(1), -1e300)
+    output, weights = ours(x, mask=allowed)
+    expected, expected_weights = theirs(x, added)
+    same(output, expected)
+    same(weights_of((output, weights)), expected_weights)
+
+
+@pytest.mark.parametrize("head_dim", [None, 4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_head_equals_torch(
+    x: Tensor, context: Tensor, head_dim: int | None, bias: bool
+) -> None:
+    allowed = torch.rand(N, L, S) > 0.3
+    for module, source, mask, expected_mask in [
+        (SelfAttention(E, head_dim, bias=bias), x, None, None),
+        (SelfAttention(E, head_dim, bias=bias), x, allowed[..., :L], allowed[..., :L]),
+        (CausalSelfAttention(E, head_dim, bias=bias), x, None, causal_mask(L)),
+        (
+            CausalSelfAttention(E, head_dim, bias=bias),
+            x,
+            allowed[..., :L],
+            allowed[..., :L].tril(),
+        ),
+        (CrossAttention(E, 8, head_dim, bias=bias), context[..., :8], None, None),
+        (CrossAttention(E, E, head_dim, bias=bias), context, allowed, allowed),
+    ]:
+        module.double()
+        parameters = dict(module.named_parameters())
+        assert len(parameters) == (6 if bias else 3)
+
+        def project(name: str, inputs: Tensor, parameters: Any = parameters) -> Tensor:
+            projected = torch.einsum("nle,de->nld", inputs, parameters[f"{name}.weight"])
+            return projected + parameters[f"{name}.bias"] if bias else projected
+
+        expected = F.scaled_dot_product_attention(
+            project("q_proj", x),
+            project("k_proj", source),
+            project("v_proj", source),
+            expected_mask,
+        )
+        inputs = (x, source) if isinstance(module, CrossAttention) else (x,)
+        output, weights = module(*inputs, mask)
+        same(output, expected)
+        same(weights @ project("v_proj", source), expected)
+        assert output.shape == (N, L, head_dim or E)
+
+
+# What they promise
+
+MASKS: dict[str, Callable[[], Tensor | None]] = {
+    "none": lambda: None,
+    "one": lambda: torch.tensor([[True]]),
+    "for each pair": lambda: torch.rand(L, S) > 0.5,
+    "for each key": lambda: torch.rand(1, S) > 0.5,
+    "padding": lambda: padding_mask([0, 4], S),
+    "for each batch": lambda: torch.rand(N, L, S) > 0.5,
+    "for each head": lambda: torch.rand(1, 6, L, S) > 0.5,
+    "in full": lambda: torch.rand(N, 6, L, S) > 0.5,
+    "window": lambda: sliding_window_mask(L, S, 2),
+    "nothing": lambda: torch.zeros(L, S, dtype=torch.bool),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("num_kv_heads", [6, 2, 1])
+@pytest.mark.parametrize("key_len", [S, L, 0, 2])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_without_weights_the_numbers_are_the_same(
+    mask: str, is_causal: bool, num_kv_heads: int, key_len: int, dropout: float
+) -> None:
+    module = MultiHeadAttention(E, 6, num_kv_heads, dropout=dropout).double()
+    x, context = randn(N, L, E, grad=True), randn(N, key_len, E, grad=True)
+    allowed = MASKS[mask]()
+    if allowed is not None and allowed.shape[-1] == S:
+        allowed = allowed[..., :key_len]
+    results = []
+    for need_weights in (True, False):
+        torch.manual_seed(1)
+        settings = {"mask": allowed, "is_causal": is_causal, "need_weights": need_weights}
+        output, weights = module(x, context, **settings)
+        assert (weights is not None) == need_weights
+        results.append((output, *gradients(output, x, context, *module.parameters())))
+    for visible, fused in zip(*results, strict=True):
+        assert visible.isfinite().all()
+        assert fused.isfinite().all()
+        same(fused, visible)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("lead", [(), (N,), (1, N), (1, 1, N)])
+@pytest.mark.parametrize("num_kv_heads", [6, 2])
+def test_any_number_of_batch_dimensions(
+    lead: tuple[int, ...], num_kv_heads: int, need_weights: bool
+) -> None:
+    x, context, mask = randn(*lead, L, E), randn(*lead, S, E), torch.rand(*lead, L, S) > 0.3
+    modules: list[Any] = [MultiHeadAttention(E, 6, num_kv_heads), CrossAttention(E)]
+    for module in modules:
+        module.double()
+        output, weights = module(x, context, mask=mask, need_weights=need_weights)
+        flat = (tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (x, context, mask))
+        for i, (query, key, allowed) in enumerate(zip(*flat, strict=True)):
+            expected, maps = module(query, key, mask=allowed)
+            same(output.reshape(-1, L, E)[i], expected)
+            if need_weights:
+                same(weights.reshape(-1, *maps.shape)[i], maps)
+
+
+def test_masks_for_all_heads_and_for_each(x: Tensor, context: Tensor) -> None:
+    module = MultiHeadAttention(E, H).double()
+    per_batch, per_head = torch.rand(N, L, S) > 0.4, torch.rand(N, H, L, S) > 0.4
+    for h in range(H):
+        for mask, seen in [(per_batch, per_batch), (per_head, per_head[:, h])]:
+            weights = weights_of(module(x, context, mask=mask))[:, h]
+            assert torch.equal(weights != 0, seen)
+    alone = weights_of(module(x[0], context[0], mask=per_head[0]))  # (H, L, S) without a batch
+    assert torch.equal(alone != 0, per_head[0])
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_the_cache_of_a_causal_model(x: Tensor, need_weights: bool) -> None:
+    """The last queries with all keys give the last rows of the whole."""
+    module = MultiHeadAttention(E, H).double()
+    whole, _ = module(x, is_causal=True, need_weights=need_weights)
+    for new in range(1, L + 1):
+        last, _ = module(x[:, -new:], x, is_causal=True, need_weights=need_weights)
+        same(last, whole[:, -new:])
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(
+    "make", [lambda: CausalSelfAttention(E), lambda: MultiHeadAttention(E, H)], ids=["one", "many"]
+)
+def test_causal_outputs_do_not_see_the_future(
+    x: Tensor, need_weights: bool, make: Callable[[], nn.Module]
+) -> None:
+    module = make().double()
+    causal = {} if isinstance(module, CausalSelfAttention) else {"is_causal": True}
+    before, _ = module(x, need_weights=need_weights, **causal)
+    x[:, 3:] = 1e6
+    after, _ = module(x, need_weights=need_weights, **causal)
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert not torch.equal(before[:, 3:], after[:, 3:])
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_padding_has_no_influence_at_all(x: Tensor, context: Tensor, need_weights: bool) -> None:
+    module = MultiHeadAttention(E, H).double()
+    settings = {"mask": padding_mask([3, 7], S), "need_weights": need_weights}
+    before, _ = module(x, context, **settings)
+    context[0, 3:] = 1e6
+    after, _ = module(x, context, **settings)
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_a_dead_row_gets_the_output_bias(x: Tensor, need_weights: bool) -> None:
+    module = MultiHeadAttention(E, H).double()
+    mask = (torch.rand(L, L) > 0.3).index_fill(0, torch.tensor(2), False)
+    output, weights = module(x, mask=mask, need_weights=need_weights)
+    assert torch.equal(output[:, 2], module.out_proj.bias.expand(N, E))
+    if weights is not None:
+        assert torch.equal(weights[:, :, 2], torch.zeros(N, H, L, dtype=torch.float64))
+    single, _ = SelfAttention(E).double()(x, mask, need_weights=need_weights)
+    assert torch.equal(single[:, 2], torch.zeros(N, E, dtype=torch.float64))
+
+
+@given(st.permutations(range(L)), st.permutations(range(S)), st.booleans())
+def test_order_does_not_matter_without_a_mask(
+    rows: list[int], columns: list[int], need_weights: bool
+) -> None:
+    torch.manual_seed(0)
+    module, x, context = MultiHeadAttention(E, H).double(), randn(N, L, E), randn(N, S, E)
+    output, weights = module(x, context, need_weights=need_weights)
+    moved, moved_weights = module(x[:, rows], context[:, columns], need_weights=need_weights)
+    same(moved, output[:, rows])
+    if need_weights:
+        same(moved_weights, weights[:, :, rows][..., columns])
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_batch_elements_do_not_see_each_other(x: Tensor, need_weights: bool) -> None:
+    module = MultiHeadAttention(E, H).double()
+    before, _ = module(x, need_weights=need_weights)
+    x[1] = float("nan")
+    after, _ = module(x, need_weights=need_weights)
+    assert torch.equal(before[0], after[0])
+    assert after[1].isnan().all()
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_dropout_is_for_training_only(x: Tensor, need_weights: bool) -> None:
+    module = MultiHeadAttention(E, H, dropout=0.5).double()
+    first, second = (module(x, need_weights=need_weights)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    module.eval()
+    first, second = (module(x, need_weights=need_weights)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    plain = MultiHeadAttention(E, H).double()
+    plain.load_state_dict(module.state_dict())
+    assert torch.equal(plain(x, need_weights=need_weights)[0], first)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("num_kv_heads", [6, 2])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_empty_sequences(need_weights: bool, num_kv_heads: int, is_causal: bool) -> None:
+    module = MultiHeadAttention(E, 6, num_kv_heads).double()
+    settings = {"is_causal": is_causal, "need_weights": need_weights}
+    assert module(randn(N, 0, E), randn(N, S, E), **settings)[0].shape == (N, 0, E)
+    assert module(randn(N, 0, E), **settings)[0].shape == (N, 0, E)
+    assert module(randn(0, L, E), randn(0, S, E), **settings)[0].shape == (0, L, E)
+    output, weights = module(randn(N, L, E), randn(N, 0, E), **settings)
+    assert torch.equal(output, module.out_proj.bias.expand(N, L, E))
+    assert weights is None or weights.shape == (N, 6, L, 0)
+
+
+def test_key_and_value_default_to_what_comes_before(x: Tensor, context: Tensor) -> None:
+    module = MultiHeadAttention(E, H).double()
+    same(module(x)[0], module(x, x, x)[0])
+    same(module(x, context)[0], module(x, context, context)[0])
+    same(module(x, value=2 * x)[0], module(x, x, 2 * x)[0])
+
+
+def test_sizes_of_the_parameters() -> None:
+    module = MultiHeadAttention(E, 6, 2, kdim=8, vdim=10)
+    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    assert shapes == {
+        "q_proj.weight": (12, 12),
+        "q_proj.bias": (12,),
+        "k_proj.weight": (4, 8),
+        "k_proj.bias": (4,),
+        "v_proj.weight": (4, 10),
+        "v_proj.bias": (4,),
+        "out_proj.weight": (12, 12),
+        "out_proj.bias": (12,),
+    }
+    assert (module.num_heads, module.num_kv_heads, module.head_dim) == (6, 2, 2)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_runs_under_autocast(need_weights: bool) -> None:
+    module, x = MultiHeadAttention(E, H), torch.randn(N, L, E)
+    expected, _ = module(x, is_causal=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, _ = module(x, is_causal=True, need_weights=need_weights)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=0.02)  # 8 bits of a bfloat16
+
+
+# What is refused, and in which words
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "sentence"),
+    [
+        (
+            MultiHeadAttention,
+            {"embed_dim": 10, "num_heads": 3},
+            "embed_dim (10) must be divisible by num_heads (3)",
+        ),
+        (
+            MultiHeadAttention,
+            {"embed_dim": 12, "num_heads": 6, "num_kv_heads": 4},
+            "num_heads (6) must be divisible by num_kv_heads (4)",
+        ),
+        (
+            MultiHeadAttention,
+            {"embed_dim": 12, "num_heads": 3, "num_kv_heads": 6},
+            "num_heads (3) must be divisible by num_kv_heads (6)",
+        ),
+        (
+            MultiHeadAttention,
+            {"embed_dim": 12, "num_heads": 3, "dropout": 1.5},
+            "dropout (1.5) must be a probability, from 0 to 1",
+        ),
+        *(
+            (
+                MultiHeadAttention,
+                {"embed_dim": 12, "num_heads": 3} | {name: 0},
+                f"{name} (0) must be at least 1",
+            )
+            for name in ("embed_dim", "num_heads", "num_kv_heads", "kdim", "vdim")
+        ),
+        *(
+            (kind, {"embed_dim": 12} | {name: -1}, f"{name} (-1) must be at least 1")
+            for kind, names in [
+                (SelfAttention, ("embed_dim", "head_dim")),
+                (CausalSelfAttention, ("embed_dim", "head_dim")),
+                (CrossAttention, ("embed_dim", "context_dim", "head_dim")),
+            ]
+            for name in names
+        ),
+    ],
+)
+def test_refuses_sizes(kind: Any, sizes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=says(sentence)):
+        kind(**sizes)
+
+
+@pytest.mark.parametrize("size", [12.0, "12", True])
+def test_refuses_sizes_that_are_no_whole_numbers(size: Any) -> None:
+    for kind in (SelfAttention, CausalSelfAttention, CrossAttention):
+        with pytest.raises(TypeError, match=says(f"embed_dim ({size!r}) must be a whole number")):
+            kind(size)
+    with pytest.raises(TypeError, match=says(f"num_heads ({size!r}) must be a whole number")):
+        MultiHeadAttention(E, size)
+
+
+def test_refuses_a_dropout_that_is_no_number() -> None:
+    dropout: Any = None
+    with pytest.raises(TypeError, match=says("dropout (None) must be a number")):
+        MultiHeadAttention(E, H, dropout=dropout)
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "sentence"),
+    [
+        (nn.Linear(1, 1), TypeError, "module (Linear) must be an nn.MultiheadAttention"),
+        *(
+            (
+                nn.MultiheadAttention(12, 3, **added),
+                ValueError,
+                "module was made with add_bias_kv or add_zero_attn, which add keys that are "
+                "not in the input: from_torch takes modules without them",
+            )
+            for added in ({"add_bias_kv": True}, {"add_zero_attn": True})
+        ),
+    ],
+)
+def test_from_torch_refuses(module: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        MultiHeadAttention.from_torch(module)
+
+
+X, C = torch.zeros(N, L, E), torch.zeros(N, S, 8)
+MULTI, CROSS = MultiHeadAttention(E, H, kdim=8, vdim=8), CrossAttention(E, 8)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(
+    ("module", "arguments", "error", "sentence"),
+    [
+        (MULTI, ([1.0], C), TypeError, "query (list) must be a torch.Tensor"),
+        (MULTI, (X, C, 0), TypeError, "value (int) must be a torch.Tensor"),
+        (
+            MULTI,
+            (X.long(), C),
+            ValueError,
+            "query (torch.int64) must be a floating-point tensor: "
+            "embed token numbers first, or call query.float()",
+        ),
+        (
+            MULTI,
+            (X,),
+            ValueError,
+            "key has shape (2, 5, 12) but must be (..., length, 8), since kdim is 8",
+        ),
+        (
+            MULTI,
+            (X, C, X),
+            ValueError,
+            "value has shape (2, 5, 12) but must be (..., length, 8), since vdim is 8",
+        ),
+        (
+            MULTI,
+            (C, C),
+            ValueError,
+            "query has shape (2, 7, 8) but must be (..., length, 12), since embed_dim is 12",
+        ),
+        (
+            MULTI,
+            (X[0, 0], C),
+            ValueError,
+            "query has shape (12,) but must be (..., length, 12), since embed_dim is 12",
+        ),
+        (
+            MULTI,
+            (X, C[:1]),
+            ValueError,
+            "key has shape (1, 7, 8) but query has (2, 5, 12): "
+            "all dimensions before the last two must be equal",
+        ),
+        (
+            MULTI,
+            (X, C, C[0]),
+            ValueError,
+            "value has shape (7, 8) but query has (2, 5, 12): "
+            "all dimensions before the last two must be equal",
+        ),
+        (
+            MULTI,
+            (X, C, C[:, :1]),  # torch's fused kernel would read beyond the end of it
+            ValueError,
+            "value has 1 positions (2, 1, 8) but key has 7 (2, 7, 8): "
+            "each key needs exactly one value",
+        ),
+        (CROSS, (X, None), TypeError, "context (NoneType) must be a torch.Tensor"),
+        (
+            CROSS,
+            (X, X),
+            ValueError,
+            "context has shape (2, 5, 12) but must be (..., length, 8), since context_dim is 8",
+        ),
+        (
+            CROSS,
+            (X, C[:1]),
+            ValueError,
+            "context has shape (1, 7, 8) but x has (2, 5, 12): "
+            "all dimensions before the last two must be equal",
+        ),
+        (
+            SelfAttention(E),
+            (C,),
+            ValueError,
+            "x has shape (2, 7, 8) but must be (..., length, 12), since embed_dim is 12",
+        ),
+        (CausalSelfAttention(E), ("x",), TypeError, "x (str) must be a torch.Tensor"),
+    ],
+)
+def test_refuses_inputs(
+    module: nn.Module,
+    arguments: tuple[Any, ...],
+    error: type[Exception],
+    sentence: str,
+    need_weights: bool,
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        module(*arguments, need_weights=need_weights)
+
+
+def misfit(shape: tuple[int, ...], scores: tuple[int, ...]) -> tuple[Any, type[Exception], str]:
+    sentence = (
+        f"mask has shape {shape} but the scores have {scores}: give it {scores[-2:]}, "
+        f"or all {len(scores)} dimensions with 1 where it repeats"
+    )
+    return torch.ones(shape, dtype=torch.bool), ValueError, sentence
+
+
+WRONG_KIND = [
+    ([[True]], TypeError, "mask (list) must be a torch.Tensor of dtype torch.bool"),
+    *(
+        (
+            torch.ones(L, L, dtype=dtype),
+            ValueError,
+            f"mask ({dtype}) must be torch.bool, True where attention is allowed: call "
+            f"mask.bool(), or use with_bias(score, bias) for numbers to add to the scores",
+        )
+        for dtype in (torch.float32, torch.int64)
+    ),
+    (
+        torch.ones(L, L, dtype=torch.bool, device="meta"),
+        ValueError,
+        "mask is on meta but the scores are on cpu: move it there",
+    ),
+]
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "error", "sentence"),
+    [
+        *WRONG_KIND,
+        *(misfit(shape, (2, 3, 5, 5)) for shape in [(), (5,), (5, 7), (4, 3, 5, 5), (1,) * 5]),
+        # three dimensions are (N, L, S): never taken for (H, L, S)
+        *(misfit(shape, (2, 5, 5)) for shape in [(3, 5, 5), (2, 7, 5)]),
+    ],
+)
+def test_many_heads_refuse_a_mask(
+    mask: Any, error: type[Exception], sentence: str, is_causal: bool, need_weights: bool
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        MultiHeadAttention(E, H)(X, mask=mask, is_causal=is_causal, need_weights=need_weights)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("kind", [SelfAttention, CausalSelfAttention])
+@pytest.mark.parametrize(
+    ("mask", "error", "sentence"),
+    [
+        *WRONG_KIND,
+        *(misfit(shape, (2, 5, 5)) for shape in [(), (5,), (5, 7), (3, 5, 5), (1, 1, 5, 5)]),
+    ],
+)
+def test_one_head_refuses_a_mask(
+    mask: Any, error: type[Exception], sentence: str, kind: Any, need_weights: bool
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        kind(E)(X, mask, need_weights=need_weights)
