@@ -288,15 +288,7 @@ class MultiHeadAttention(nn.Module):
         """
         key = query if key is None else key
         value = key if value is None else value
-        check_width("query", query, "embed_dim", self.q_proj.in_features)
-        check_width("key", key, "kdim", self.k_proj.in_features)
-        check_width("value", value, "vdim", self.v_proj.in_features)
-        _check_same_batch("key", key, "query", query)
-        _check_same_batch("value", value, "query", query)
-        check_positions(key, value)
-        if isinstance(mask, Tensor) and mask.dim() == query.dim() > 2:
-            check_mask(mask, (*query.shape[:-1], key.shape[-2]), query.device)
-            mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S): the same for all heads
+        self._check(query, key, value)
         queries = _split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
         keys = _split(self.k_proj(key), self.num_kv_heads)
         values = _split(self.v_proj(value), self.num_kv_heads)
@@ -304,13 +296,21 @@ class MultiHeadAttention(nn.Module):
             queries,
             keys,
             values,
-            mask,
+            _for_all_heads(mask, query, key),
             need_weights,
             is_causal=is_causal,
             dropout_p=self.dropout if self.training else 0.0,
         )
         merged = output.transpose(-3, -2).flatten(-2)  # (..., L, H * head_dim)
         return self.out_proj(merged), weights
+
+    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        check_width("query", query, "embed_dim", self.q_proj.in_features)
+        check_width("key", key, "kdim", self.k_proj.in_features)
+        check_width("value", value, "vdim", self.v_proj.in_features)
+        _check_same_batch("key", key, "query", query)
+        _check_same_batch("value", value, "query", query)
+        check_positions(key, value)
 
     @classmethod
     def from_torch(cls, module: nn.MultiheadAttention) -> MultiHeadAttention:
@@ -380,6 +380,14 @@ class MultiHeadAttention(nn.Module):
 def _split(x: Tensor, num_heads: int) -> Tensor:
     """(..., L, H * head_dim) -> (..., H, L, head_dim)."""
     return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)
+
+
+def _for_all_heads(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    """(N, L, S) -> (N, 1, L, S); a mask of another rank says itself what it is for."""
+    if not isinstance(mask, Tensor) or mask.dim() != query.dim() or mask.dim() == 2:
+        return mask
+    check_mask(mask, (*query.shape[:-1], key.shape[-2]), query.device)
+    return mask.unsqueeze(-3)
 
 
 def _attend(
