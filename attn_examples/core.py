@@ -56,8 +56,8 @@ def attention(
     score : callable, default `scaled_dot`
         Step 1. Takes query and key, returns scores of shape (..., L, S).
     mask : Tensor of bool, shape (L, S) or that of the scores, optional
-        Step 2. True where attention is allowed. In the second form a dimension
-        may be 1 where the mask repeats.
+        Step 2. True where attention is allowed. A dimension may be 1 where the
+        mask repeats.
     normalize : callable, default `softmax`
         Step 3. Takes scores, returns weights of the same shape. A score of minus
         infinity must get the weight 0.
@@ -72,14 +72,15 @@ def attention(
     Raises
     ------
     ValueError
-        If shapes, dtypes or devices do not fit together, or the mask is not boolean.
+        If shapes, dtypes or devices do not fit together, or the mask is not boolean;
+        if the score does not return one number for each query and key.
     TypeError
         If an argument is not a tensor.
 
     References
     ----------
-    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762; the general
-    form, with any score, is Luong et al., 2015, arXiv:1508.04025.
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2;
+    that the score may be exchanged: Luong et al., 2015, arXiv:1508.04025, section 3.1.
 
     Examples
     --------
@@ -184,8 +185,8 @@ def scaled_dot_product_attention(
     Raises
     ------
     ValueError
-        If shapes or dtypes do not fit, if both `attn_mask` and `is_causal` are given,
-        or if a floating-point mask holds only zeros and ones: torch would add it to
+        If shapes, dtypes or devices do not fit, if `dropout_p` is not a probability, if
+        both `attn_mask` and `is_causal` are given, or if a floating-point mask holds only zeros and ones: torch would add it to
         the scores without a word, which is almost never meant.
     TypeError
         If an argument is not a tensor.

@@ -2,7 +2,7 @@
 
 Each returns `(output, weights)`. With `need_weights=False` it runs torch's fused
 `scaled_dot_product_attention` instead of the visible steps and returns
-`(output, None)`: the same numbers, faster.
+`(output, None)`: the same numbers but for rounding, and usually sooner.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ class SelfAttention(nn.Module):
     Raises
     ------
     ValueError
-        If a width is less than 1.
+        If a width is less than 1; when called, if the input does not fit.
+    TypeError
+        If a width is not a whole number.
 
     References
     ----------
-    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2;
-    before it Cheng et al., 2016, arXiv:1601.06733, and Lin et al., 2017,
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, sections
+    3.2.1 and 3.2.3; before it Cheng et al., 2016, arXiv:1601.06733, and Lin et al., 2017,
     arXiv:1703.03130.
 
     Examples
@@ -124,7 +126,9 @@ class CrossAttention(nn.Module):
     Raises
     ------
     ValueError
-        If a width is less than 1.
+        If a width is less than 1; when called, if the input does not fit.
+    TypeError
+        If a width is not a whole number.
 
     References
     ----------
@@ -196,7 +200,10 @@ class MultiHeadAttention(nn.Module):
     Raises
     ------
     ValueError
-        If the heads do not divide as they must, or a size is less than 1.
+        If the heads do not divide as they must, a size is less than 1, or `dropout` is
+        not a probability.
+    TypeError
+        If a size is not a whole number.
 
     References
     ----------
@@ -279,12 +286,20 @@ class MultiHeadAttention(nn.Module):
         is_causal : bool, default False
             Also forbid later positions, aligned as in `causal_mask`.
         need_weights : bool, default True
-            Whether to return the weights. Without them it runs faster.
+            Whether to return the weights. Without them torch's fused kernel runs.
 
         Returns
         -------
         output : Tensor, shape (..., L, embed_dim)
         weights : Tensor, shape (..., H, L, S), or None
+            After dropout, if there is any.
+
+        Raises
+        ------
+        ValueError
+            If shapes, dtypes or devices do not fit together.
+        TypeError
+            If an argument is not a tensor.
         """
         key = query if key is None else key
         value = key if value is None else value

@@ -49,6 +49,8 @@ def causal_mask(
     ------
     ValueError
         If a length is negative, or `align` is neither of the two.
+    TypeError
+        If a length is not a whole number.
 
     References
     ----------
@@ -100,12 +102,14 @@ def sliding_window_mask(
     Returns
     -------
     Tensor of bool, shape (L, S)
-        True where 0 <= i - j < window.
+        True where 0 <= i + (S - L) - j < window.
 
     Raises
     ------
     ValueError
         If a length is negative or `window` is less than 1.
+    TypeError
+        If one of the three is not a whole number.
 
     References
     ----------

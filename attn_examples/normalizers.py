@@ -18,7 +18,7 @@ __all__ = ["dropped", "softmax"]
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Turn each row of scores into positive weights that sum to 1.
+    """Turn each row of scores into weights from 0 to 1 that sum to 1.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ def softmax(scores: Tensor) -> Tensor:
     ------
     ValueError
         If the scores are not floating point.
+    TypeError
+        If they are not a tensor.
 
     References
     ----------
@@ -76,6 +78,8 @@ def dropped(normalize: Callable[[Tensor], Tensor], dropout_p: float) -> Callable
     ------
     ValueError
         If `dropout_p` is not a probability.
+    TypeError
+        If it is not a number.
 
     References
     ----------

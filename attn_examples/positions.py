@@ -48,6 +48,8 @@ def sinusoidal(
     ValueError
         If `embed_dim` is odd, `length` negative, `base` not positive or `dtype` not
         floating point.
+    TypeError
+        If a size is not a whole number or `base` not a number.
 
     References
     ----------
@@ -86,7 +88,7 @@ class LearnedPositions(nn.Module):
     Parameters
     ----------
     max_len : int
-        Number of positions there are vectors for.
+        Number of positions that get a vector.
     embed_dim : int
         Width of a vector.
 
@@ -95,6 +97,8 @@ class LearnedPositions(nn.Module):
     ValueError
         If a size is less than 1; when called, if more positions are asked for than
         there are.
+    TypeError
+        If a size is not a whole number.
 
     References
     ----------

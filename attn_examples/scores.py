@@ -42,7 +42,10 @@ def dot(query: Tensor, key: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If query and key differ in width.
+        If query and key differ in width or do not fit in their leading dimensions, or
+        are not floating point.
+    TypeError
+        If one of the two is not a tensor.
 
     References
     ----------
@@ -78,7 +81,10 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
     Raises
     ------
     ValueError
-        If query and key differ in width.
+        If query and key differ in width or do not fit in their leading dimensions, or
+        are not floating point.
+    TypeError
+        If one of the two is not a tensor.
 
     References
     ----------
@@ -118,7 +124,10 @@ def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
     Raises
     ------
     ValueError
-        If query and key differ in width.
+        If query and key differ in width or do not fit in their leading dimensions, or
+        are not floating point.
+    TypeError
+        If one of the two is not a tensor.
 
     References
     ----------
@@ -152,7 +161,9 @@ class Additive(nn.Module):
     Raises
     ------
     ValueError
-        If a width is less than 1.
+        If a width is less than 1; when called, if the input has another width.
+    TypeError
+        If a width is not a whole number.
 
     References
     ----------
@@ -201,7 +212,9 @@ class Bilinear(nn.Module):
     Raises
     ------
     ValueError
-        If a width is less than 1.
+        If a width is less than 1; when called, if the input has another width.
+    TypeError
+        If a width is not a whole number.
 
     References
     ----------
@@ -250,7 +263,9 @@ def with_bias(
     ------
     ValueError
         If the bias is not floating point; when called, if it does not broadcast to
-        the scores or has another dtype.
+        the scores, has another dtype or is on another device.
+    TypeError
+        If the bias is not a tensor.
 
     Examples
     --------

@@ -97,7 +97,7 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 bibtex_default_style = "plain"
 
-doctest_test_doctest_blocks = ""  # docstrings are tested by pytest
+doctest_global_setup = "import torch; torch.set_num_threads(1)"
 
 # -- The look -----------------------------------------------------------------------
 
