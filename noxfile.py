@@ -51,10 +51,7 @@ def doctest(session: nox.Session) -> None:
     """Run the examples of the docstrings and the doctests of the pages."""
     python = environment(session)
     session.run(python, "-m", "pytest", "--doctest-modules", "-q", "attn_examples", external=True)
-    session.run(
-        python, "-m", "sphinx", "-b", "doctest", "-q", "-c", "conf",
-        "-d", "build/doctrees", "docs", "build/doctest", external=True,
-    )  # fmt: skip
+    sphinx(session, python, "doctest")
 
 
 @nox.session
@@ -76,10 +73,7 @@ def types(session: nox.Session) -> None:
 def linkcheck(session: nox.Session) -> None:
     """Follow every link to other sites: needs a network, so it is not part of `nox`."""
     python = environment(session)
-    session.run(
-        python, "-m", "sphinx", "-b", "linkcheck", "-q", "-c", "conf",
-        "-d", "build/doctrees", "docs", "build/linkcheck", external=True,
-    )  # fmt: skip
+    sphinx(session, python, "linkcheck")
 
 
 @nox.session
@@ -87,6 +81,12 @@ def bench(session: nox.Session) -> None:
     """Measure speed against other implementations; takes minutes, not part of `nox`."""
     python = environment(session)
     session.run(python, "tests/bench.py", *session.posargs, external=True)
+
+
+def sphinx(session: nox.Session, python: str, builder: str) -> None:
+    """Run another builder over the pages, with what `docs` has executed already."""
+    command = (python, "-m", "sphinx", "-b", builder, "-q", "-c", "conf")
+    session.run(*command, "-d", "build/doctrees", "docs", f"build/{builder}", external=True)
 
 
 def environment(session: nox.Session, kind: str = "site") -> str:

@@ -72,6 +72,7 @@ def test_good_pages_are_published_and_reported(site: Site) -> None:
 def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:
     site.build(one=FRONT + GOOD)
     broken = GOOD + "\n```{code-cell} python3\nassert 6 * 7 == 41, 'not so'\n```\n"
+    broken += "\n```{code-cell} python3\nprint('never')\n```\n"
     for _ in range(2):  # a second, identical run must not turn green
         status, printed = site.build(one=FRONT + broken)
         assert status == 1

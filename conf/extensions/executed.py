@@ -61,8 +61,7 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
         if error:
             line = lines[number - 1] if number <= written else 1
             failures.append({"file": file, "line": line, "cell": number, "error": error})
-            if "did not run" in error:
-                break  # nor did those after it
+            break  # what comes after it did not run either
     if written != len(cells):
         failures.append(
             {
