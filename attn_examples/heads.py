@@ -102,11 +102,8 @@ class CausalSelfAttention(SelfAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend within `x`, shape (..., L, embed_dim), never to a later position."""
         check_width("x", x, "embed_dim", self.q_proj.in_features)
-        past = causal_mask(x.shape[-2], device=x.device)
-        if mask is not None:
-            check_mask(mask, (*x.shape[:-1], x.shape[-2]), x.device)
-            past = past & mask
-        return super().forward(x, past, need_weights=need_weights)
+        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        return _attend(query, key, value, mask, need_weights, is_causal=True)
 
 
 class CrossAttention(nn.Module):
@@ -430,10 +427,14 @@ def _attend(
             key, value = share_heads(query, key), share_heads(query, value)
         normalize = dropped(softmax, dropout_p)
         return attention(query, key, value, mask=mask, normalize=normalize)
+    # on a CPU the kernel wants four dimensions: given fewer, it computes all the scores
+    added = (None,) * (4 - query.dim())
+    if mask is not None and mask.dim() > 2:
+        mask = mask[added]
     output = F.scaled_dot_product_attention(
-        query, key, value, mask, dropout_p, own_causal, enable_gqa=grouped
+        query[added], key[added], value[added], mask, dropout_p, own_causal, enable_gqa=grouped
     )
-    return output, None
+    return output[(0,) * len(added)], None
 
 
 def _check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:

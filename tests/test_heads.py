@@ -638,3 +638,30 @@ def test_one_head_refuses_a_mask(
 ) -> None:
     with pytest.raises(error, match=says(sentence)):
         kind(E)(X, mask, need_weights=need_weights)
+
+
+@pytest.mark.parametrize("kind", ["self", "causal", "cross", "multi-head"])
+def test_without_weights_the_table_of_scores_is_never_kept(kind: str) -> None:
+    """The fused kernel keeps inputs and outputs for the backward pass, not L * S scores."""
+    L, x = 96, torch.randn(96, 8, requires_grad=True)
+    modules = {
+        "self": SelfAttention(8),
+        "causal": CausalSelfAttention(8),
+        "cross": CrossAttention(8),
+        "multi-head": MultiHeadAttention(8, 2),
+    }
+    inputs = (x, x) if kind == "cross" else (x,)
+
+    def largest_kept(need_weights: bool) -> int:
+        kept = [0]
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            modules[kind](*inputs, need_weights=need_weights)
+        return max(kept)
+
+    assert largest_kept(need_weights=True) >= L * L
+    assert largest_kept(need_weights=False) < L * L
