@@ -22,10 +22,7 @@ PINS = ROOT / "conf" / "pins.txt"
 def docs(session: nox.Session) -> None:
     """Execute every page and build the site into build/html, strictly."""
     python = environment(session)
-    if session.posargs:
-        session.run(python, "conf/build.py", *session.posargs, external=True)
-    else:
-        session.run(python, "conf/build.py", external=True)
+    session.run(python, "conf/build.py", *session.posargs, external=True)
 
 
 @nox.session

@@ -106,6 +106,15 @@ def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> No
         )
 
 
+def check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise unless the dimensions before (length, width) are equal: modules do not repeat."""
+    if tensor.shape[:-2] != other.shape[:-2]:
+        raise ValueError(
+            f"{name} has shape {shape_of(tensor)} but {other_name} has {shape_of(other)}: "
+            f"all dimensions before the last two must be equal"
+        )
+
+
 def check_widths(query: Tensor, key: Tensor) -> None:
     """Raise unless queries and keys are equally wide, as every dot product needs."""
     check_sequence("query", query)
@@ -172,6 +181,26 @@ def check_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
     if tensor.dim() > len(scores) or any(t not in (1, s) for t, s in pairs):
         raise ValueError(
             f"{name} has shape {shape_of(tensor)} but must broadcast to the scores, {scores}"
+        )
+
+
+def check_attn_mask(attn_mask: Any, shape: tuple[int, ...], device: torch.device) -> None:
+    """Raise unless `attn_mask` is one that torch's function means: to allow, or to add."""
+    if not isinstance(attn_mask, Tensor):
+        raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
+    check_broadcast("attn_mask", attn_mask, shape)
+    check_device("attn_mask", attn_mask, device)
+    if attn_mask.dtype == torch.bool:
+        return
+    if not attn_mask.is_floating_point():
+        raise ValueError(
+            f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention is allowed, "
+            f"or floating point, added to the scores"
+        )
+    if bool((attn_mask == 1).any()) and bool(((attn_mask == 0) | (attn_mask == 1)).all()):
+        raise ValueError(
+            f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be added to "
+            f"the scores: call attn_mask.bool() to say where attention is allowed"
         )
 
 

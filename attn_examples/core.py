@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from attn_examples.checks import (
-    check_broadcast,
-    check_device,
+    check_attn_mask,
     check_float,
     check_mask,
     check_probability,
@@ -224,7 +223,7 @@ def scaled_dot_product_attention(
     elif attn_mask is not None:
         pairs = zip(query.shape[:-2], key.shape[:-2], strict=True)
         shape = (*(k if q == 1 else q for q, k in pairs), query.shape[-2], key.shape[-2])
-        _check_attn_mask(attn_mask, shape, query.device)
+        check_attn_mask(attn_mask, shape, query.device)
         if attn_mask.dtype == torch.bool:
             mask = attn_mask.expand(shape)
         else:
@@ -275,22 +274,3 @@ def share_heads(query: Tensor, shared: Tensor, *, name: str = "key") -> Tensor:
             f"query has {heads} heads, which must be a multiple of the {name}'s {groups} heads"
         )
     return shared.repeat_interleave(heads // groups, dim=-3)
-
-
-def _check_attn_mask(attn_mask: Any, shape: tuple[int, ...], device: torch.device) -> None:
-    if not isinstance(attn_mask, Tensor):
-        raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
-    check_broadcast("attn_mask", attn_mask, shape)
-    check_device("attn_mask", attn_mask, device)
-    if attn_mask.dtype == torch.bool:
-        return
-    if not attn_mask.is_floating_point():
-        raise ValueError(
-            f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention is allowed, "
-            f"or floating point, added to the scores"
-        )
-    if bool((attn_mask == 1).any()) and bool(((attn_mask == 0) | (attn_mask == 1)).all()):
-        raise ValueError(
-            f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be added to "
-            f"the scores: call attn_mask.bool() to say where attention is allowed"
-        )

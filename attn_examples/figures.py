@@ -109,16 +109,18 @@ def heatmap(
     if vmax is not None and not vmax > 0:
         raise ValueError(f"vmax ({vmax}) must be positive")
     show_values = max(L, S) <= 12 if values is None else values
-    figure: Figure | None = None
+    own = ax is None
     if ax is None:
         cell = 0.55 if show_values else max(0.24, min(0.45, 7.0 / max(L, S)))
         bar = 0.0 if show_values else 0.8
-        figure, ax = new_figure(1.6 + cell * S + bar, 1.2 + cell * L)
+        _, ax = new_figure(1.6 + cell * S + bar, 1.2 + cell * L)
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
     with plt.rc_context(_STYLE):
         top = (float(cells.max()) or 1.0) if vmax is None else vmax
         scale = Normalize(0.0, top)
         _draw_cells(ax, cells, scale)
-        if figure is not None and not show_values:
+        if own and not show_values:
             _draw_bar(figure, ax, scale, more=float(cells.max()) > top)
         _label(ax.set_xticks, columns, S, rotation=45 if columns else 0)
         _label(ax.set_yticks, rows, L, rotation=0)
@@ -132,7 +134,7 @@ def heatmap(
             for i in range(L):
                 for j in range(S):
                     _print_value(ax, i, j, float(cells[i, j]), scale)
-    return _finished(ax, figure)
+    return figure
 
 
 def heads_grid(
@@ -367,11 +369,3 @@ def _label(set_ticks: Any, labels: Sequence[str] | None, count: int, rotation: i
         ha = {"ha": "left", "rotation_mode": "anchor"} if rotation else {}
         # a token may well hold a dollar sign
         set_ticks(range(count), labels, rotation=rotation, fontsize=small, parse_math=False, **ha)
-
-
-def _finished(ax: Axes, figure: Figure | None) -> Figure:
-    if figure is not None:
-        return figure
-    owner = ax.get_figure()
-    assert isinstance(owner, Figure)
-    return owner

@@ -16,8 +16,8 @@ from attn_examples.checks import (
     check_mask,
     check_positions,
     check_probability,
+    check_same_batch,
     check_width,
-    shape_of,
 )
 from attn_examples.core import attention, share_heads
 from attn_examples.masks import causal_mask
@@ -166,7 +166,7 @@ class CrossAttention(nn.Module):
         """Attend from `x`, (..., L, embed_dim), to `context`, (..., S, context_dim)."""
         check_width("x", x, "embed_dim", self.q_proj.in_features)
         check_width("context", context, "context_dim", self.k_proj.in_features)
-        _check_same_batch("context", context, "x", x)
+        check_same_batch("context", context, "x", x)
         return _attend(
             self.q_proj(x), self.k_proj(context), self.v_proj(context), mask, need_weights
         )
@@ -320,8 +320,8 @@ class MultiHeadAttention(nn.Module):
         check_width("query", query, "embed_dim", self.q_proj.in_features)
         check_width("key", key, "kdim", self.k_proj.in_features)
         check_width("value", value, "vdim", self.v_proj.in_features)
-        _check_same_batch("key", key, "query", query)
-        _check_same_batch("value", value, "query", query)
+        check_same_batch("key", key, "query", query)
+        check_same_batch("value", value, "query", query)
         check_positions(key, value)
 
     @classmethod
@@ -435,11 +435,3 @@ def _attend(
         query[added], key[added], value[added], mask, dropout_p, own_causal, enable_gqa=grouped
     )
     return output[(0,) * len(added)], None
-
-
-def _check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    if tensor.shape[:-2] != other.shape[:-2]:
-        raise ValueError(
-            f"{name} has shape {shape_of(tensor)} but {other_name} has {shape_of(other)}: "
-            f"all dimensions before the last two must be equal"
-        )

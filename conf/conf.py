@@ -99,8 +99,6 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 bibtex_default_style = "plain"
 
-doctest_global_setup = "import torch; torch.set_num_threads(1)"
-
 # -- The look -----------------------------------------------------------------------
 
 html_theme = "sphinx_book_theme"

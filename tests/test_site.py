@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "conf"))
+from extensions import inline_figures, kernel_settings, listing
 
-from extensions import inline_figures, kernel_settings, listing  # noqa: E402
+ROOT = Path(__file__).parent.parent
 
 FRONT = """\
 ---
@@ -161,6 +160,7 @@ def test_inlined_figures_follow_the_page() -> None:
     from attn_examples.figures import INK
 
     assert inline_figures.INK == INK
+    assert f"text.color: {INK[1:]}\n" in (ROOT / "conf" / "matplotlibrc").read_text()
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         'width="72pt" height="36pt" viewBox="0 0 72 36"><metadata>made today</metadata>'

@@ -103,7 +103,7 @@ def _loose_python(doctree: nodes.document, file: str) -> list[Failure]:
     return [
         {
             "file": file,
-            "line": block.line or (block.parent.line if block.parent else 0) or 0,
+            "line": block.line or block.parent.line or 0,
             "cell": 0,
             "error": "this Python fence is never executed: make it a {code-cell} or a {doctest}",
         }
@@ -111,7 +111,7 @@ def _loose_python(doctree: nodes.document, file: str) -> list[Failure]:
         if block.get("language") in PYTHON
         and "source" not in block  # literalinclude and listing: from a file
         and "testnodetype" not in block  # a doctest
-        and "cell_input" not in (block.parent["classes"] if block.parent else [])
+        and "cell_input" not in block.parent["classes"]
     ]
 
 

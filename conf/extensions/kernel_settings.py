@@ -25,7 +25,6 @@ OutStream.flush_interval = 1e6
 
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_OFFLINE": "1",  # the model comes from a package, never from a hub
     "MATPLOTLIBRC": str(Path(__file__).parent.parent / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "OMP_NUM_THREADS": "1",  # sums are then added in one order on every machine
@@ -43,8 +42,8 @@ def apply(ipython_dir: Path) -> None:
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text(_IPYTHON_CONFIG)
     os.environ.update(_ENVIRONMENT, IPYTHONDIR=str(ipython_dir))
-    if os.environ.get("ATTN_EXAMPLES_BERT"):
-        del os.environ["HF_HUB_OFFLINE"]  # a reader who names a model may need to fetch it
+    if not os.environ.get("ATTN_EXAMPLES_BERT"):  # who names a model may need to fetch it
+        os.environ["HF_HUB_OFFLINE"] = "1"
     # without keys each kernel complains on stderr that others on this machine could listen
     KernelManager.transport_encryption.default_value = "auto"
 
