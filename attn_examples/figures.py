@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize as Scale
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
@@ -118,7 +118,7 @@ def heatmap(
     assert isinstance(figure, Figure)
     with plt.rc_context(_STYLE):
         top = (float(cells.max()) or 1.0) if vmax is None else vmax
-        scale = Normalize(0.0, top)
+        scale = Scale(0.0, top)
         _draw_cells(ax, cells, scale)
         if own and not show_values:
             _draw_bar(figure, ax, scale, more=float(cells.max()) > top)
@@ -330,7 +330,7 @@ def _check_cells(cells: Tensor) -> None:
         raise ValueError(f"weights holds {float(bad[0]):g} but a map shows numbers from 0 up")
 
 
-def _draw_bar(figure: Figure, ax: Axes, scale: Normalize, *, more: bool) -> None:
+def _draw_bar(figure: Figure, ax: Axes, scale: Scale, *, more: bool) -> None:
     """Draw the scale of colours, in steps: from 50 colours on matplotlib makes it a bitmap."""
     steps = ScalarMappable(scale, colormaps[_COLORMAP].resampled(48))
     bar = figure.colorbar(steps, ax=ax, shrink=0.8, aspect=20, extend="max" if more else "neither")
@@ -338,7 +338,7 @@ def _draw_bar(figure: Figure, ax: Axes, scale: Normalize, *, more: bool) -> None
     bar.ax.tick_params(length=0, labelsize=8)
 
 
-def _draw_cells(ax: Axes, cells: Tensor, scale: Normalize) -> None:
+def _draw_cells(ax: Axes, cells: Tensor, scale: Scale) -> None:
     """Draw each cell that is not 0 as a square: vectors, sharp at every size."""
     colors = colormaps[_COLORMAP](scale(cells.numpy()))  # (L, S, 4)
     colors[cells.numpy() == 0.0] = (0.0, 0.0, 0.0, 0.0)
@@ -353,7 +353,7 @@ def _draw_cells(ax: Axes, cells: Tensor, scale: Normalize) -> None:
     ax.vlines([j - 0.5 for j in range(S + 1)], -0.5, L - 0.5, color=INK, lw=0.3, alpha=0.4)
 
 
-def _print_value(ax: Axes, i: int, j: int, value: float, scale: Normalize) -> None:
+def _print_value(ax: Axes, i: int, j: int, value: float, scale: Scale) -> None:
     text = "0" if value == 0 else f"{value:.2f}".removeprefix("0")
     light = value != 0 and scale(value) > 0.6  # viridis grows lighter all the way
     color = INK if value == 0 else "#000000" if light else "#ffffff"

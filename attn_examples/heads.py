@@ -7,6 +7,8 @@ Each returns `(output, weights)`. With `need_weights=False` it runs torch's fuse
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -237,9 +239,11 @@ class MultiHeadAttention(nn.Module):
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         kdim = embed_dim if kdim is None else kdim
         vdim = embed_dim if vdim is None else vdim
-        sizes = {"embed_dim": embed_dim, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
-        for name, size in (sizes | {"kdim": kdim, "vdim": vdim}).items():
-            check_count(name, size)
+        check_count("embed_dim", embed_dim)
+        check_count("num_heads", num_heads)
+        check_count("num_kv_heads", num_kv_heads)
+        check_count("kdim", kdim)
+        check_count("vdim", vdim)
         check_probability("dropout", dropout)
         if embed_dim % num_heads:
             raise ValueError(
@@ -325,7 +329,7 @@ class MultiHeadAttention(nn.Module):
         check_positions(key, value)
 
     @classmethod
-    def from_torch(cls, module: nn.MultiheadAttention) -> MultiHeadAttention:
+    def from_torch(cls, module: nn.MultiheadAttention) -> Self:
         """Take over the weights of a torch module.
 
         Parameters

@@ -34,6 +34,8 @@ extensions = [
     "sphinxcontrib.bibtex",
     "sphinxcontrib.katex",
     "numpydoc",
+    "extensions.copying",
+    "extensions.downloads",
     "extensions.executed",
     "extensions.inline_figures",
     "extensions.listing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
@@ -9,16 +10,19 @@ import pkgutil
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import attn_examples
+from attn_examples.standalone import names_in
 
 MODULES = [
     importlib.import_module(f"attn_examples.{module.name}")
     for module in pkgutil.iter_modules(attn_examples.__path__)
+    if module.name not in {"__main__", "standalone"}  # tools, not for import by users
 ]
 OPTIONAL = {"attn_examples.figures", "attn_examples.pretrained"}
 OFFERED = [
@@ -52,6 +56,29 @@ def test_importing_it_loads_torch_and_nothing_else() -> None:
     loaded = set(json.loads(done.stdout)) - sys.stdlib_module_names
     assert loaded == {"attn_examples"}
     assert done.stderr == ""
+
+
+def test_the_page_of_all_types_links_to_every_mechanism() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "types" / "index.md").read_text()
+    linked = set(re.findall(r"`~attn_examples\.\w+\.(\w+)`", text))
+    # this one is torch's own function, step by step
+    assert set(attn_examples.__all__) - linked == {"scaled_dot_product_attention"}
+
+
+def test_names_are_unique_so_that_the_package_fits_into_one_file() -> None:
+    meanings: dict[str, set[str]] = {}
+    for file in Path(attn_examples.__file__).parent.rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for alias in node.names:
+                    module = "" if isinstance(node, ast.Import) else f"{node.module}."
+                    if not module.startswith(("attn_examples", "__future__")):
+                        meaning = f"{module}{alias.name}"
+                        meanings.setdefault(alias.asname or alias.name, set()).add(meaning)
+            else:
+                for name in names_in(ast.unparse(node))[0] - {"__all__"}:
+                    meanings.setdefault(name, set()).add(file.name)
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
 
 
 def test_all_is_complete() -> None:

@@ -1,0 +1,48 @@
+"""The package from a terminal: `python -m attn_examples --help`."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+
+import attn_examples
+from attn_examples.standalone import one_file
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit status: 0, or 2 for wrong use."""
+    parser = argparse.ArgumentParser(prog="python -m attn_examples", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True)
+    listing = commands.add_parser("list", help="list the mechanisms")
+    listing.set_defaults(run=print_list)
+    copy = commands.add_parser("copy", help="print one mechanism as a file that needs torch alone")
+    copy.add_argument("name", help="as `list` shows it, for example MultiHeadAttention")
+    copy.add_argument("--checks", action="store_true", help="keep the checks of input")
+    copy.set_defaults(run=print_copy)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return status
+
+
+def print_list(options: argparse.Namespace) -> int:
+    """Print each mechanism with the first line of its docstring."""
+    width = max(map(len, attn_examples.__all__))
+    for name in attn_examples.__all__:
+        summary = (inspect.getdoc(getattr(attn_examples, name)) or "").splitlines()[0]
+        print(f"{name:{width}}  {summary}")
+    return 0
+
+
+def print_copy(options: argparse.Namespace) -> int:
+    """Print the file."""
+    print(one_file(options.name, checks=options.checks), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,417 @@
+"""Turn code that uses this package into code that runs without it.
+
+`python -m attn_examples copy` and the copy buttons of the site are made with `inline`. It
+puts the source of what is used, and of what that uses, before the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import doctest
+import importlib
+import importlib.util
+import inspect
+import symtable
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import attn_examples
+
+__all__ = ["inline", "names_in", "one_file", "rewrite", "shortened", "split"]
+
+_PACKAGE = "attn_examples"
+_LONG = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_Imported = tuple[str, str, str]  # module, name there, name here
+
+
+def one_file(name: str, *, checks: bool = False) -> str:
+    """Return the source of one mechanism as a file that needs torch alone.
+
+    Parameters
+    ----------
+    name : str
+        One of the names that `attn_examples` exports, such as "MultiHeadAttention".
+    checks : bool, default False
+        Whether to keep the checks of input, which are longer than the mechanism.
+
+    Returns
+    -------
+    str
+        Imports, definitions in the order of their use, and the example of its docstring.
+
+    Raises
+    ------
+    ValueError
+        If the package exports no such name; the closest ones are suggested.
+    """
+    if name not in attn_examples.__all__:
+        close = difflib.get_close_matches(name, attn_examples.__all__, n=3, cutoff=0.5)
+        hint = f"the closest are {', '.join(close)}" if close else "`list` shows all of them"
+        raise ValueError(f"name ({name!r}) must be one that attn_examples exports: {hint}")
+    example = list(_example(name))
+    lines = inline([f"from {_PACKAGE} import {name}", *example], checks=checks)
+    left_out = "docstrings shortened" + ("" if checks else ", checks of input left out")
+    header = (
+        f"# {name}, from Attention by Example (attn_examples {metadata.version(_PACKAGE)}):\n"
+        f"# {left_out}.\n"
+        f"# SPDX-FileCopyrightText: 2026 The Attention by Example authors\n"
+        f"# SPDX-License-Identifier: MIT\n"
+    )
+    return "\n".join([header, *lines]) + "\n"
+
+
+def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
+    """Replace what statements import from this package by its source.
+
+    Parameters
+    ----------
+    statements : sequence of str
+        Source, each a top-level statement with the comments before it, as `split` gives.
+    checks : bool, default False
+        Whether to keep the checks of input.
+
+    Returns
+    -------
+    list of str
+        Lines or groups of lines, to be joined by line breaks: all top-level imports, the
+        definitions of the package in the order of their use, and what is left.
+
+    Raises
+    ------
+    ValueError
+        If the package is imported whole, as a module: it cannot be taken apart.
+    """
+    definitions: dict[str, str] = {}
+    inside: dict[str, None] = {}  # imports that the definitions need
+    for text in statements:
+        for module, name, _ in _from_package(text):
+            _define(module, name, checks, definitions, inside)
+    binders: dict[str, set[str]] = {}  # what binds each name of the statements
+    for text in statements:
+        for name in names_in(text)[0] if not _from_package(text) else ():
+            binder = _import_of(name, text) if _is_import(text) else text
+            binders.setdefault(name, set()).add(binder)
+    outside, kept = [], []
+    for text in statements:
+        once = all(len(binders.get(name, ())) == 1 for name in names_in(text)[0])
+        plain = _is_import(text) and not _from_package(text) and not text.lstrip().startswith("#")
+        if plain and once:
+            outside.append(text)  # moving it to the top changes nothing
+        else:
+            kept.append(text)
+    taken = set().union(*(names_in(text)[0] for text in kept if not _from_package(text)))
+    taken |= _clashes(outside, inside)
+    own = set().union(*(names_in(text)[0] for text in (*definitions.values(), *inside)))
+    needed = set().union(*(names_in(text)[1] for text in definitions.values()))
+    shadowed = taken & needed & set(dir(builtins))
+    hidden = bool(taken & own or shadowed)  # two things of one name: ours go into a function
+    kept = [rest for text in kept if (rest := _without_package(text, hidden)).strip()]
+    if kept:
+        kept[0] = kept[0].lstrip("\n")
+    if not hidden:
+        return _lay_out(_sorted_imports([*outside, *inside]), list(definitions.values()), kept)
+    exported = sorted({name for text in statements for _, name, _ in _from_package(text)})
+    head = [f"from builtins import {', '.join(sorted(shadowed))}"] if shadowed else []
+    lines = [*head, _sorted_imports(inside), *definitions.values()]
+    lines.append(f"return dict({', '.join(f'{name}={name}' for name in exported)})")
+    body = textwrap.indent("\n\n".join(line for line in lines if line), "    ")
+    function = f"def _{_PACKAGE}():\n{body}\n\n\n_{_PACKAGE} = _{_PACKAGE}()"
+    return _lay_out(_sorted_imports(outside), [function], kept)
+
+
+def _lay_out(imports: str, definitions: list[str], kept: list[str]) -> list[str]:
+    """Put two empty lines around functions and classes, else one."""
+    laid: list[str] = []
+    was_long = False
+    for text in filter(None, (imports, *definitions, *kept[:1])):
+        is_long = isinstance(ast.parse(text).body[-1], _LONG)
+        if laid:
+            laid += ["", ""] if is_long or was_long else [""]
+        laid.append(text)
+        was_long = is_long
+    return laid + kept[1:]
+
+
+def names_in(source: str) -> tuple[set[str], set[str]]:
+    """Return the global names that a piece of source binds, and those that it uses."""
+    scopes = [symtable.symtable(source, "source", "exec")]
+    bound = {s.get_name() for s in scopes[0].get_symbols() if s.is_assigned() or s.is_imported()}
+    used = {s.get_name() for s in scopes[0].get_symbols() if s.is_referenced()}
+    used |= {  # which symtable takes for binding alone
+        node.target.id
+        for node in _outside_functions(ast.parse(source))
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
+    }
+    while scopes:
+        inner = scopes.pop().get_children()
+        used |= {s.get_name() for t in inner for s in t.get_symbols() if s.is_global()}
+        bound |= {s.get_name() for t in inner for s in t.get_symbols() if s.is_declared_global()}
+        scopes += inner
+    return bound, used
+
+
+def split(source: str) -> list[str]:
+    """Split source into its top-level statements, each with the lines before it."""
+    lines = source.splitlines()
+    texts: list[str] = []
+    start = end = 0
+    body = ast.parse(source).body
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        end = node.end_lineno or end
+        if following and _first_line(following) <= end:
+            continue  # on one line: they stay together
+        if not following:
+            end = len(lines)  # the comments at the end
+        texts.append("\n".join(lines[start:end]))
+        start = end
+    return texts
+
+
+def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
+    """Replace statements at every depth, and keep all else as it is written.
+
+    Parameters
+    ----------
+    source : str
+    replace : callable
+        Takes a statement; returns None to keep it, text to put in its place, or "" to
+        drop it. A loop, branch or block of which nothing is left is dropped with it.
+    """
+    lines = source.splitlines()
+    edits: list[tuple[int, int, str]] = []
+
+    def texts(suite: list[ast.stmt]) -> list[str | None]:
+        found = [replace(node) for node in suite]
+        for i, node in enumerate(suite):
+            if found[i] is None and isinstance(node, ast.With | ast.For | ast.If):
+                inner = texts([*node.body, *getattr(node, "orelse", [])])
+                found[i] = "" if set(inner) == {""} else None
+        return found
+
+    def visit(suite: list[ast.stmt], *, top: bool = False) -> None:
+        found = texts(suite)
+        if set(found) == {""} and not top:
+            found[-1] = "pass"
+        for node, text in zip(suite, found, strict=True):
+            if text is not None:
+                edits.append((_first_line(node), node.end_lineno or 0, text))
+                continue
+            for field in ("body", "orelse", "finalbody"):
+                if isinstance(inner := getattr(node, field, None), list) and inner:
+                    visit(inner)
+            for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+                visit(part.body)
+
+    visit(ast.parse(source).body, top=True)
+    for first, last, text in reversed(edits):
+        indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
+        new = [indent + line for line in text.splitlines()]
+        before = lines[first - 2].strip() if first > 1 else ""
+        parts = before and not before.endswith(":")  # whether a blank line after it does
+        if not new and not parts and last < len(lines) and not lines[last].strip():
+            last += 1
+        lines[first - 1 : last] = new
+    return "\n".join(lines)
+
+
+def shortened(source: str, *, summary: bool = False, checks: bool = True) -> str:
+    """Leave out docstrings, or all but their first line, and if asked the checks of input."""
+    first_lines = {
+        node.body[0].lineno: docstring.splitlines()[0]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and (docstring := ast.get_docstring(node))
+    }
+
+    def replace(node: ast.stmt) -> str | None:
+        if isinstance(node, ast.Expr) and node.lineno in first_lines:
+            return f'"""{first_lines[node.lineno]}"""' if summary else ""
+        return "" if not checks and _is_check(node) else None
+
+    return rewrite(source, replace)
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    if not isinstance(node, _LONG):
+        for inner in ast.iter_child_nodes(node):
+            yield from _outside_functions(inner)
+
+
+def _is_check(node: ast.stmt) -> bool:
+    """Tell what does nothing but raise, or call what raises, or hold such calls."""
+    if isinstance(node, ast.If) and not node.orelse:
+        return all(isinstance(inner, ast.Raise) for inner in node.body)
+    name = ""
+    if isinstance(node, ast.FunctionDef):
+        name = node.name
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name.startswith(("check_", "_check"))
+
+
+def _example(name: str) -> Iterator[str]:
+    """Yield the statements of a docstring's example, with results printed."""
+    docstring = inspect.getdoc(getattr(attn_examples, name)) or ""
+    for example in doctest.DocTestParser().get_examples(docstring):
+        source = example.source.rstrip("\n")
+        if example.exc_msg:
+            continue
+        node = ast.parse(source).body[0]
+        if isinstance(node, ast.Expr):
+            value = ast.get_source_segment(source, node.value) or ""
+            source = source.replace(value, f"print({value})", 1)
+        yield source
+
+
+# -- The package's own source --------------------------------------------------------
+
+
+@cache
+def _statements(module: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the definitions and the imports of a module by the name they bind."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"there is no module {module}")
+    definitions: dict[str, str] = {}
+    imports: dict[str, str] = {}
+    for text in split(Path(spec.origin).read_text(encoding="utf-8")):
+        bound, _ = names_in(text)
+        if _is_import(text):
+            imports |= dict.fromkeys(bound, text)
+        else:
+            definitions |= dict.fromkeys(bound, text)  # after its overloads the function itself
+    return definitions, imports
+
+
+def _define(
+    module: str, name: str, checks: bool, definitions: dict[str, str], inside: dict[str, None]
+) -> None:
+    """Add the definition of a name, after those of what it uses."""
+    defined, imported = _statements(module)
+    if name in imported:
+        for source_module, source_name, _ in _from_package(imported[name]):
+            if source_name == name:
+                _define(source_module, name, checks, definitions, inside)
+        if not _from_package(imported[name]):
+            line = _import_of(name, imported[name])
+            if clash := _clashes([line], inside):
+                raise ValueError(f"{module} imports another {clash.pop()} than the rest")
+            inside[line] = None
+        return
+    if name not in defined:
+        raise ValueError(f"{module} has no {name}")
+    text = shortened(defined[name].strip("\n"), summary=True, checks=checks)
+    if text in definitions.values():
+        return
+    nested = _from_package(text)
+    for source_module, source_name, _ in nested:
+        _define(source_module, source_name, checks, definitions, inside)
+    text = _without_package(text, hidden=False)
+    for used in sorted(names_in(text)[1] & {*defined, *imported}):
+        if used != name:
+            _define(module, used, checks, definitions, inside)
+    if name in {full.rpartition(".")[2] for full in definitions}:
+        raise ValueError(f"{module}.{name} has the name of another definition of the package")
+    definitions[f"{module}.{name}"] = text
+
+
+# -- Imports ---------------------------------------------------------------------------
+
+
+def _from_package(source: str) -> list[_Imported]:
+    """Find what a piece of source imports from the package, at any depth."""
+    found: list[_Imported] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == _PACKAGE:
+                    raise ValueError(
+                        f"`import {alias.name}` imports a module, which cannot be inlined: "
+                        f"import names, `from {alias.name} import ...`"
+                    )
+        elif isinstance(node, ast.ImportFrom) and _is_ours(node):
+            module = node.module or ""
+            for alias in node.names:
+                names = [alias.name] if alias.name != "*" else _exported(module)
+                found += [(module, name, alias.asname or name) for name in names]
+    return found
+
+
+def _is_ours(node: ast.ImportFrom) -> bool:
+    return node.level == 0 and (node.module or "").split(".")[0] == _PACKAGE
+
+
+def _exported(module: str) -> list[str]:
+    names: list[str] = importlib.import_module(module).__all__
+    return names
+
+
+def _without_package(source: str, hidden: bool) -> str:
+    """Replace imports from the package by what binds the same names."""
+
+    def replace(node: ast.stmt) -> str | None:
+        if not isinstance(node, ast.ImportFrom) or not _is_ours(node):
+            return None
+        found = _from_package(ast.unparse(node))
+        if hidden:
+            return "\n".join(f'{here} = _{_PACKAGE}["{name}"]' for _, name, here in found)
+        return "\n".join(f"{here} = {name}" for _, name, here in found if here != name)
+
+    return rewrite(source, replace)
+
+
+def _is_import(source: str) -> bool:
+    body = ast.parse(source).body
+    return len(body) == 1 and isinstance(body[0], ast.Import | ast.ImportFrom)
+
+
+def _import_of(name: str, source: str) -> str:
+    """Keep of an import the one name that is needed."""
+    node = ast.parse(source).body[0]
+    assert isinstance(node, ast.Import | ast.ImportFrom)
+    node.names = [a for a in node.names if (a.asname or a.name.split(".")[0]) == name]
+    return ast.unparse(node)
+
+
+def _clashes(first: Iterable[str], second: Iterable[str]) -> set[str]:
+    """Return the names that two sets of imports bind to different things."""
+    one, two = (
+        {name: _import_of(name, text) for text in texts for name in names_in(text)[0]}
+        for texts in (first, second)
+    )
+    return {name for name in one.keys() & two.keys() if one[name] != two[name]}
+
+
+def _sorted_imports(sources: Iterable[str]) -> str:
+    """Write imports in the usual order: the standard library's, then the others'."""
+    plain: set[str] = set()
+    members: dict[str, set[str]] = {}
+    for source in sources:
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Import):
+                plain |= {ast.unparse(ast.Import([alias])) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+                for alias in node.names:
+                    as_well = f"{node.module} import {ast.unparse(alias)}"
+                    key = as_well if alias.asname else f"{node.module} import"
+                    members.setdefault(key, set()).add(alias.name)
+    lines = sorted(plain)
+    for key, names in sorted(members.items()):
+        order = sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+        lines.append(f"from {key}" if " as " in key else f"from {key} {', '.join(order)}")
+    is_standard = {line: line.split()[1].split(".")[0] in sys.stdlib_module_names for line in lines}
+    blocks = ("\n".join(line for line in lines if is_standard[line] is s) for s in (True, False))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])

@@ -1,0 +1,60 @@
+// A second button for each cell that needs more than it shows: it copies a piece that runs
+// alone. The pieces stand at the end of the page as JSON (conf/extensions/copying.py).
+"use strict";
+
+document.addEventListener("DOMContentLoaded", () => {
+  const announcer = document.createElement("div");
+  announcer.setAttribute("role", "status");
+  announcer.className = "copying-announcer";
+  document.body.append(announcer);
+
+  const announce = (message) => {
+    announcer.textContent = "";
+    setTimeout(() => { announcer.textContent = message; }, 50);
+  };
+
+  const copy = async (text) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    // A site served without encryption has no clipboard but this one
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (!done) throw new Error("the browser refused");
+  };
+
+  // sphinx-copybutton copies what is shown, and says so to the eye alone
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button.copybtn");
+    if (button) announce("Copied what is shown");
+  });
+
+  const data = document.getElementById("pieces");
+  if (!data) return;
+  const { texts, cells } = JSON.parse(data.textContent);
+  document.querySelectorAll("div.cell").forEach((cell, number) => {
+    const piece = cells[number];
+    if (!piece) return;
+    const text = piece.map((index) => texts[index]).join("\n") + "\n";
+    const lines = text.split("\n").length - 1;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy-runnable";
+    button.textContent = "Copy runnable";
+    button.title = `Copy ${lines} lines that run alone, without attn_examples`;
+    button.addEventListener("click", async () => {
+      try {
+        await copy(text);
+        button.textContent = "Copied";
+        announce(`Copied ${lines} lines that run alone`);
+      } catch {
+        button.textContent = "Not copied";
+        announce("The browser did not allow copying");
+      }
+      setTimeout(() => { button.textContent = "Copy runnable"; }, 2000);
+    });
+    cell.querySelector(".cell_input").append(button);
+  });
+});
