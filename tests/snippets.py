@@ -108,13 +108,16 @@ def execute(code: str) -> Any:
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     names: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-    main = type(sys)("__main__")
+    main, own = type(sys)("__main__"), sys.modules["__main__"]
     main.__dict__.update(names)
     sys.modules["__main__"] = main
-    exec(compile(tree, "piece.py", "exec"), main.__dict__)
-    if isinstance(last, ast.Expr):
-        return eval(compile(ast.Expression(last.value), "piece.py", "eval"), main.__dict__)
-    return None
+    try:
+        exec(compile(tree, "piece.py", "exec"), main.__dict__)
+        if isinstance(last, ast.Expr):
+            return eval(compile(ast.Expression(last.value), "piece.py", "eval"), main.__dict__)
+        return None
+    finally:
+        sys.modules["__main__"] = own  # which the result needs on its way to the parent
 
 
 def what_differs(shown: Shown, ran: Ran) -> str | None:

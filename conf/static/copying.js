@@ -25,11 +25,12 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!done) throw new Error("the browser refused");
   };
 
-  // sphinx-copybutton copies what is shown, and says so to the eye alone
+  // sphinx-copybutton copies what is shown, and says so to the eye alone. Listen on the way
+  // down: it exchanges its icon, which was clicked, before the click comes back up
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button.copybtn");
     if (button) announce("Copied what is shown");
-  });
+  }, true);
 
   const data = document.getElementById("pieces");
   if (!data) return;

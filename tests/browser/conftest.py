@@ -1,0 +1,140 @@
+"""What the tests in a browser share: the built site, served, and Chromium.
+
+Run them with `nox -s browser`, after `nox -s docs`. The fixtures:
+
+`site`
+    the address of the site in build/html, served below a sub-path, ending in "/"
+`browser`
+    Debian's Chromium, one for all tests
+`visit`
+    `visit("types/causal.html", scheme="dark", width=320)` opens a page of the site in a
+    browser that has seen none of it, waits until it stands, and returns a `Visit`:
+    `.page` is Playwright's page, `.requests` what it asked for with the bytes that came,
+    `.errors` what went wrong (console, scripts, answers). Other keywords go to Playwright's
+    `new_context`, such as `java_script_enabled=False` or `permissions=[...]`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, Response, sync_playwright
+
+from tests.browser.server import serving
+
+HTML = Path(__file__).parent.parent.parent / "build" / "html"
+# Documents of the theme that are no pages, and addresses that only lead on
+PAGES = sorted(
+    name
+    for file in HTML.rglob("*.html")
+    if not (name := file.relative_to(HTML).as_posix()).startswith("_static/")
+    and 'http-equiv="refresh"' not in file.read_text(encoding="utf-8")
+)
+ONE_OF_EACH_KIND = [
+    "index.html",
+    "types/causal.html",  # formulas, code, figures, a hidden solution
+    "practice/bert.html",  # the heaviest
+    "reference/api.html",
+    "search.html",
+    "404.html",
+]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium() -> str:
+    """Find the browser: `ATTN_CHROMIUM`, or a Chromium or Chrome that is installed."""
+    names = (os.environ.get("ATTN_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    for name in names:
+        if name and (found := shutil.which(name)):
+            return found
+    raise FileNotFoundError(
+        "there is no Chromium here: run `sudo apt-get install chromium`, "
+        "or name one in the variable ATTN_CHROMIUM"
+    )
+
+
+@dataclass
+class Visit:
+    """One page as it stands in a browser, with what happened on the way."""
+
+    page: Page
+    requests: dict[str, int] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Write down from now on what the page asks for and what goes wrong."""
+
+        def answered(response: Response) -> None:
+            if response.status >= 400:
+                self.errors.append(f"{response.status} {response.url}")
+
+        def done(request: Any) -> None:
+            self.requests[request.url] = request.sizes()["responseBodySize"]
+
+        self.page.on("request", lambda request: self.requests.setdefault(request.url, 0))
+        self.page.on("requestfinished", done)
+        self.page.on("response", answered)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: (
+                self.errors.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    if not (HTML / "index.html").exists():
+        pytest.exit("there is no site in build/html: run `nox -s docs` first", returncode=1)
+    with serving(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def visit(site: str, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    contexts = []
+
+    def visit(path: str, *, scheme: str = "light", width: int = 1440, **settings: Any) -> Visit:
+        settings.setdefault("reduced_motion", "reduce")
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, **settings
+        )
+        contexts.append(context)
+        seen = Visit(context.new_page())
+        seen.watch()
+        address = path if "://" in path else site + path
+        seen.page.goto(address, wait_until="networkidle")
+        return seen
+
+    yield visit
+    for context in contexts:
+        context.close()

@@ -1,0 +1,121 @@
+"""The copy buttons, used: what comes to the clipboard runs, and what is not code stays behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Visit
+
+Visiting = Callable[..., Visit]
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
+# In this environment the package is installed; a piece must not notice
+REFUSE = """\
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "attn_examples":
+            raise ImportError("the piece imports attn_examples")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def paste(page: Any) -> str:
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text.replace("\r\n", "\n")
+
+
+def run(program: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *options, "-c", program],
+        cwd=folder, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "shows"),
+    [
+        ("types/causal.html", "no mask"),
+        ("formulas/cost.html", "length"),
+        ("concepts/pitfalls.html", "token 0"),
+        ("reference/notation.html", "mask has shape"),
+        ("practice/speed.html", "rounds"),  # reads a file, which comes along
+    ],
+)
+def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) -> None:
+    page = visit(path, permissions=CLIPBOARD).page
+    runnable = page.locator("div.cell:has(button.copy-runnable)")
+    cell = runnable.filter(has=page.locator(".output.stream", has_text=shows)).first
+    code = cell.locator(".cell_input pre").inner_text()
+
+    cell.locator("button.copybtn").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('shown')")
+    assert paste(page).strip() == code.strip()
+
+    cell.locator("button.copy-runnable").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('alone')")
+    assert cell.locator("button.copy-runnable").inner_text() == "Copied"
+    piece = paste(page)
+    assert len(piece) > len(code)
+    done = run(REFUSE + piece, tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = "\n".join(cell.locator(".output.stream pre").all_inner_texts()).strip()
+    assert done.stdout.strip() == shown
+
+
+def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:
+    page = visit("types/causal.html", permissions=CLIPBOARD).page
+    page.locator("div.cell", has_text="no mask").locator("button.copy-runnable").first.click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('alone')")
+    done = subprocess.run(
+        [sys.executable, "-i", "-q"],  # -i: read standard input as if it were typed
+        cwd=tmp_path, input=paste(page), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Error" not in done.stderr
+    assert "causal" in done.stdout
+
+
+def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> None:
+    page = visit("types/cross.html", permissions=CLIPBOARD).page
+    details = page.locator("details.one-file")
+    assert not details.locator("pre").is_visible()
+    details.locator("summary").focus()
+    page.keyboard.press("Enter")
+    details.locator("pre").hover()
+    details.locator("button.copybtn").click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('shown')")
+    done = run(REFUSE + paste(page), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "torch.Size([2, 5, 12]) torch.Size([2, 5, 7])\n"
+
+
+def test_prompts_and_output_stay_behind(visit: Visiting) -> None:
+    page = visit("reference/api.html", permissions=CLIPBOARD).page
+    block = page.locator("div.highlight:has(span.gp):has(span.go)").first
+    assert ">>> " in block.locator("pre").inner_text()
+    block.hover()
+    block.locator("button.copybtn").click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('shown')")
+    pasted = paste(page)
+    assert ">>>" not in pasted
+    assert "tensor(" not in pasted.splitlines()[-1]
+    compile(pasted, "pasted", "exec")
+
+
+@pytest.mark.parametrize("path", ["types/causal.html", "practice/speed.html"])
+def test_downloads(visit: Visiting, path: str) -> None:
+    page = visit(path).page
+    for suffix in (".ipynb", ".py"):
+        link = page.locator(f"a[href$='{suffix}']").first.get_attribute("href")
+        answer = page.request.get(page.evaluate("(l) => new URL(l, location).href", link))
+        assert answer.ok, link
+    assert page.locator("a[href*='colab']").count() == 0  # no public address, no button
