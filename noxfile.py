@@ -131,8 +131,9 @@ def environment(session: nox.Session, kind: str = "site") -> str:
     in nothing, so all sessions share one but those that must do without the package. It is
     made anew when what it is made from has changed.
     """
-    made_from = [PINS.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), sys.version.encode()]
-    wanted = hashlib.sha256(b"\n".join(made_from)).hexdigest()
+    groups = nox.project.load_toml(ROOT / "pyproject.toml")
+    made_from = [PINS.read_text(), groups["project"], groups["dependency-groups"], sys.version]
+    wanted = hashlib.sha256(repr(made_from).encode()).hexdigest()
     folder = ROOT / ".nox" / kind
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     stamp = folder / "made-from.txt"
@@ -144,7 +145,6 @@ def environment(session: nox.Session, kind: str = "site") -> str:
             pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
             session.run(*pip, "-c", str(PINS), *what, external=True)
 
-        groups = nox.project.load_toml(ROOT / "pyproject.toml")
         if kind != "site":
             if kind == "snippets":
                 install(_pin("torch"))

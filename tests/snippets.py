@@ -63,7 +63,7 @@ def cells(file: Path, root: Path) -> Iterator[Shown]:
         code = cell.select_one("div.cell_input pre")
         assert code is not None, f"{page} has a cell without code"
         piece = pieces["cells"][number - 1] if pieces["cells"] else None
-        source = "\n".join(pieces["texts"][t] for t in piece) if piece else code.get_text()
+        source = "\n".join(pieces["texts"][t] for t in piece) if piece else code.get_text().rstrip()
         yield Shown(page, f"cell {number}", source + "\n", *outputs(cell))
     for block in soup.select("details.one-file pre"):
         yield Shown(page, "one file", block.get_text(), None)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
-from extensions import inline_figures, kernel_settings, listing
+from extensions import downloads, inline_figures, kernel_settings, listing
+from tests import snippets
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +36,8 @@ class Site:
         self.root = root
         shutil.copytree(ROOT / "conf", root / "conf")
         shutil.copytree(ROOT / "attn_examples", root / "attn_examples")
+        for name in ("pyproject.toml", "README.md", "LICENSE"):  # the package's own
+            shutil.copy(ROOT / name, root)
         (root / "docs").mkdir()
 
     def build(self, **pages: str) -> tuple[int, str]:
@@ -66,6 +73,43 @@ def test_good_pages_are_published_and_reported(site: Site) -> None:
     assert "3 pages, 2 cells run" in printed
     assert printed.strip().splitlines()[-1].endswith("build/html/index.html")
     assert "42" in site.published("one")
+
+
+def test_cells_and_pages_can_be_taken_along(site: Site) -> None:
+    cell = "from attn_examples import softmax\nimport torch\n"
+    page = GOOD + f"\n```{{code-cell}} python3\n{cell}print(softmax(torch.zeros(4)))\n```\n"
+    status, printed = site.build(one=FRONT + page)
+    assert status == 0, printed
+    html = site.root / "build" / "html"
+    first, second = snippets.cells(html / "one.html", html)
+    assert first.code == "print(6 * 7)\n"
+    assert first.text == "42"
+    assert "def softmax(" in second.code
+    assert second.text == "tensor([0.2500, 0.2500, 0.2500, 0.2500])"
+
+    script = (html / "_sources" / "one.py").read_text()
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "42\ntensor([0.2500, 0.2500, 0.2500, 0.2500])\n"
+
+    notebook = nbformat.read(html / "_sources" / "one.ipynb", as_version=4)
+    (wheel,) = (html / "_static" / "wheels").glob("*/*.whl")
+    content = wheel.read_bytes()
+    assert base64.b64encode(content).decode() in notebook.cells[0].source
+    assert "{wheel}" in notebook.cells[0].source.splitlines()[-1]
+    assert "42" in str(notebook.cells[2].outputs)
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.read("attn_examples/masks.py")
+    assert packed == (site.root / "attn_examples" / "masks.py").read_bytes()
+
+
+def test_a_published_site_names_its_own_wheel() -> None:
+    cell = downloads.install("import torch", "https://site.example/there/")
+    address = cell.splitlines()[-1].split()[-1]
+    path, _, digest = address.partition("#sha256=")
+    assert path == f"https://site.example/there/{downloads.wheel_path()}"
+    assert digest == hashlib.sha256(downloads.wheel()[1]).hexdigest()
 
 
 def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:

@@ -33,32 +33,48 @@ MADE_FROM = ("attn_examples", "pyproject.toml", "README.md", "LICENSE")
 
 @cache
 def wheel() -> tuple[str, bytes]:
-    """Build the package as a wheel; return its file name and content."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in MADE_FROM:
-            if (ROOT / name).is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / name, Path(folder, name), ignore=ignored)
-            else:
-                shutil.copy(ROOT / name, folder)
-        content = hashlib.sha256()
-        for file in sorted(file for file in Path(folder).rglob("*") if file.is_file()):
-            content.update(file.read_bytes())
-        project = Path(folder, "pyproject.toml")
-        version = tomllib.loads(project.read_text())["project"]["version"]
-        own = f"{version}+{content.hexdigest()[:8]}"  # so pip tells it from that of another day
-        project.write_text(project.read_text().replace(f'"{version}"', f'"{own}"', 1))
-        program = "from setuptools import build_meta; print(build_meta.build_wheel('made'))"
-        Path(folder, "made").mkdir()
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program],
-            cwd=folder,
-            env=os.environ | {"SOURCE_DATE_EPOCH": "315532800"},  # 1980, where zip begins
-            check=True,
-            capture_output=True,
+    """Build the package as a wheel, once for each state; return its file name and content."""
+    files = [
+        file
+        for name in MADE_FROM
+        for file in (
+            [ROOT / name] if (ROOT / name).is_file() else sorted(ROOT.glob(f"{name}/**/*"))
         )
-        (made,) = Path(folder, "made").glob("*.whl")
-        return made.name, made.read_bytes()
+        if file.is_file() and file.suffix != ".pyc"
+    ]
+    state = _digest(b"".join(_digest(file.read_bytes()).encode() for file in files))
+    kept = Path(os.environ.get("ATTN_BUILD_DIR", ROOT / "build"), "wheels", state[:16])
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            _build_wheel(files, Path(folder), state)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(Path(folder, "made"), fresh := kept.with_suffix(f".{os.getpid()}"))
+            try:
+                fresh.rename(kept)
+            except OSError:  # another build was first, with the same
+                shutil.rmtree(fresh)
+    (made,) = kept.glob("*.whl")
+    return made.name, made.read_bytes()
+
+
+def _build_wheel(files: list[Path], folder: Path, state: str) -> None:
+    for file in files:
+        copy = folder / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    project = folder / "pyproject.toml"
+    version = tomllib.loads(project.read_text())["project"]["version"]
+    own = f"{version}+{state[:8]}"  # so pip tells it from that of another day
+    project.write_text(project.read_text().replace(f'"{version}"', f'"{own}"', 1))
+    (folder / "made").mkdir()
+    program = "from setuptools import build_meta; build_meta.build_wheel('made')"
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=folder,
+        env=os.environ | {"SOURCE_DATE_EPOCH": "315532800"},  # 1980, where zip begins
+        check=True,
+        capture_output=True,
+    )
 
 
 def install(source: str, address: str) -> str:
