@@ -86,7 +86,10 @@ class Visit:
         def done(request: Any) -> None:
             self.requests[request.url] = request.sizes()["responseBodySize"]
 
-        self.page.on("request", lambda request: self.requests.setdefault(request.url, 0))
+        def asked(request: Any) -> None:
+            self.requests.setdefault(request.url, 0)
+
+        self.page.on("request", asked)
         self.page.on("requestfinished", done)
         self.page.on("response", answered)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -123,7 +126,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 def visit(site: str, browser: Browser) -> Iterator[Callable[..., Visit]]:
     contexts = []
 
-    def visit(path: str, *, scheme: str = "light", width: int = 1440, **settings: Any) -> Visit:
+    def visit(path: str, *, scheme: Any = "light", width: int = 1440, **settings: Any) -> Visit:
         settings.setdefault("reduced_motion", "reduce")
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, **settings
