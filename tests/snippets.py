@@ -4,6 +4,9 @@
 each button, and the output that the page shows. Each piece runs in a process of its own,
 forked from one that has torch imported and nothing else done, in an empty folder. It must
 end as the page says, print what the page shows, and make a figure where the page has one.
+
+What has passed is noted beside the site, and is not run again while piece, page and versions
+are the same.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import ast
 import builtins
 import contextlib
+import hashlib
 import importlib.util
 import io
 import json
@@ -23,6 +27,8 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +138,17 @@ def what_differs(shown: Shown, ran: Ran) -> str | None:
     return None
 
 
+def state(shown: Shown) -> str:
+    """Name a piece, what the page shows of it, and the versions that it runs with."""
+    return hashlib.sha256(repr((shown, versions())).encode()).hexdigest()
+
+
+@cache
+def versions() -> list[str]:
+    """Return what is installed here."""
+    return [sys.version, *sorted(f"{d.name} {d.version}" for d in metadata.distributions())]
+
+
 def preload() -> None:
     """Import what nearly every piece imports, and count the figures that are made."""
     import matplotlib as mpl
@@ -159,6 +176,8 @@ def main() -> int:
     parser.add_argument("html", type=Path, help="the folder of the built site")
     parser.add_argument("--page", help="run the pieces of this page alone, such as types/causal")
     options = parser.parse_args()
+    noted = options.html.parent / "snippets.json"
+    passed = set(json.loads(noted.read_text())) if noted.exists() else set()
     if importlib.util.find_spec("attn_examples"):
         print("attn_examples is installed here: the pieces must run without it")
         return 2
@@ -168,15 +187,19 @@ def main() -> int:
     if not found:
         print(f"html ({options.html}) has no cells: build the site first, nox -s docs")
         return 2
+    todo = [shown for shown in found if state(shown) not in passed]
     preload()
     context = multiprocessing.get_context("fork")
     failures = []
     with context.Pool(len(os.sched_getaffinity(0)), maxtasksperchild=1) as pool:
-        for shown, ran in zip(found, pool.imap(run, found, chunksize=1), strict=True):
+        for shown, ran in zip(todo, pool.imap(run, todo, chunksize=1), strict=True):
             problem = what_differs(shown, ran)
-            if problem:
+            if not problem:
+                passed.add(state(shown))
+            else:
                 failures.append(f"{shown.page}, {shown.name}\n    {problem}")
                 print(failures[-1], flush=True)
+    noted.write_text(json.dumps(sorted(passed & {state(shown) for shown in found})))
     of_cells = [shown for shown in found if shown.name != "one file"]
     failed = [failure for failure in failures if ", one file" not in failure]
     print(f"{len(of_cells) - len(failed)} of {len(of_cells)} cells run alone", end="")
