@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attn_examples
 
-__all__ = ["inline", "names_in", "one_file", "rewrite", "shortened", "split"]
+__all__ = ["inline", "is_import", "names_in", "one_file", "rewrite", "shortened", "split"]
 
 _PACKAGE = "attn_examples"
 _LONG = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -95,12 +95,12 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
     binders: dict[str, set[str]] = {}  # what binds each name of the statements
     for text in statements:
         for name in names_in(text)[0] if not _from_package(text) else ():
-            binder = _import_of(name, text) if _is_import(text) else text
+            binder = _import_of(name, text) if is_import(text) else text
             binders.setdefault(name, set()).add(binder)
     outside, kept = [], []
     for text in statements:
         once = all(len(binders.get(name, ())) == 1 for name in names_in(text)[0])
-        plain = _is_import(text) and not _from_package(text) and not text.lstrip().startswith("#")
+        plain = is_import(text) and not _from_package(text) and not text.lstrip().startswith("#")
         if plain and once:
             outside.append(text)  # moving it to the top changes nothing
         else:
@@ -284,7 +284,7 @@ def _statements(module: str) -> tuple[dict[str, str], dict[str, str]]:
     imports: dict[str, str] = {}
     for text in split(Path(spec.origin).read_text(encoding="utf-8")):
         bound, _ = names_in(text)
-        if _is_import(text):
+        if is_import(text):
             imports |= dict.fromkeys(bound, text)
         else:
             definitions |= dict.fromkeys(bound, text)  # after its overloads the function itself
@@ -369,7 +369,8 @@ def _without_package(source: str, hidden: bool) -> str:
     return rewrite(source, replace)
 
 
-def _is_import(source: str) -> bool:
+def is_import(source: str) -> bool:
+    """Tell whether a piece of source is one import and nothing else."""
     body = ast.parse(source).body
     return len(body) == 1 and isinstance(body[0], ast.Import | ast.ImportFrom)
 

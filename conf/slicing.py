@@ -87,7 +87,7 @@ class Page:
                 names += new
         self._share()
 
-    def slice(self, number: int) -> list[str] | None:
+    def slice(self, number: int) -> list[Statement] | None:
         """Return the earlier statements that a cell needs, or None where that is unclear."""
         before = [s for s in self.statements if s.cell < number]
         if not all(s.safe for s in self.statements if s.cell <= number):
@@ -95,12 +95,12 @@ class Page:
         needed = {SETTINGS}
         for statement in reversed([s for s in self.statements if s.cell == number]):
             needed = _before(statement, needed)
-        taken: list[str] = []
+        taken: list[Statement] = []
         for statement in reversed(before):
             if (statement.binds | statement.changes) & needed:
                 needed = _before(statement, needed)
-                taken.append(quiet(statement.text))
-        return [text for text in reversed(taken) if text.strip()]
+                taken.append(statement)
+        return [statement for statement in reversed(taken) if quiet(statement.text).strip()]
 
     def _read(self, text: str, cell: int) -> Statement:
         body = ast.parse(text).body

@@ -131,7 +131,11 @@ def what_differs(shown: Shown, ran: Ran) -> str | None:
     if ran.error != shown.error:
         place = "\n    ".join(ran.trace) or "nothing was raised"
         return f"{place}\n    (the page shows {shown.error or 'no error'})"
-    if shown.text is not None and not shown.error and ran.text.strip("\n") != shown.text.strip("\n"):
+    if (
+        shown.text is not None
+        and not shown.error
+        and ran.text.strip("\n") != shown.text.strip("\n")
+    ):
         return f"printed {ran.text[-300:]!r}\n    page    {shown.text[-300:]!r}"
     if shown.figures and not ran.figures:
         return "no figure was made"

@@ -17,7 +17,7 @@ from slicing import Page, quiet
 def needs(*cells: str) -> list[str] | None:
     """Slice for the last cell; return the statements without the lines between them."""
     found = Page(cells).slice(len(cells) - 1)
-    return None if found is None else [text.strip() for text in found]
+    return None if found is None else [quiet(statement.text).strip() for statement in found]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,14 @@ def test_a_cell_that_runs_alone_needs_no_second_button() -> None:
     first, second = runnable(cells, set(), Path(), "a page")
     assert first is None
     assert printed(second).startswith("2.718")
+
+
+def test_no_cell_may_need_what_a_hidden_one_defines() -> None:
+    cells = ["a = 1", "import os\nb = 2", "print(a)\nos", "print(b)"]
+    assert len(runnable(cells[:3], set(), Path(), "a page", {1})) == 3
+    with pytest.raises(ValueError, match="cell 4 uses what hidden cell 2 defines"):
+        runnable(cells, set(), Path(), "a page", {1})
+    assert len(runnable(cells, set(), Path(), "a page", {1, 3})) == 4  # both folded
 
 
 def test_errors_on_purpose_keep_the_checks() -> None:

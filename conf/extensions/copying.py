@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import attn_examples
-from attn_examples.standalone import inline, one_file, split
+from attn_examples.standalone import inline, is_import, one_file, split
 from slicing import Page, quiet
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,13 @@ COMPOUND = (
 )  # fmt: skip
 
 
-def runnable(sources: Sequence[str], raising: set[int], folder: Path, origin: str) -> list[Any]:
+def runnable(
+    sources: Sequence[str],
+    raising: Set[int],
+    folder: Path,
+    origin: str,
+    hidden: Set[int] = frozenset(),
+) -> list[Any]:
     """Return for each cell the texts that make it run alone, or None where it does so as it is.
 
     Parameters
@@ -47,12 +53,21 @@ def runnable(sources: Sequence[str], raising: set[int], folder: Path, origin: st
         Where the page stands, and the files that it reads.
     origin : str
         What the piece says it is from.
+    hidden : set of int
+        Cells that the page folds away: no other may need what they define.
     """
     page = Page(sources)
     pieces: list[list[str] | None] = []
     for number, source in enumerate(sources):
-        before = page.slice(number)
-        if before is None:
+        needed = page.slice(number)
+        if needed is not None:
+            before = [quiet(statement.text) for statement in needed]
+            folded = {s.cell for s in needed if s.cell in hidden and not is_import(s.text)}
+            if folded and number not in hidden:
+                raise ValueError(
+                    f"cell {number + 1} uses what hidden cell {min(folded) + 1} defines"
+                )
+        else:
             before = [quiet(text) for cell in sources[:number] for text in split("\n" + cell)]
         own = split("\n" + source)
         trees = [ast.parse(text) for text in (*before, *own)]
@@ -156,10 +171,15 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
         for number, cell in enumerate(cells)
         if "raises-exception" in (cell.get("cell_metadata") or {}).get("tags", [])
     }
+    hidden = {
+        number
+        for number, cell in enumerate(cells)
+        if {"hide-cell", "hide-input"} & set((cell.get("cell_metadata") or {}).get("tags", []))
+    }
     folder = Path(env.doc2path(env.docname)).parent
     origin = f"{app.config.project}, {env.docname}"
     try:
-        pieces = runnable([block.astext() for block in inputs], raising, folder, origin)
+        pieces = runnable([block.astext() for block in inputs], raising, folder, origin, hidden)
     except (SyntaxError, ValueError) as error:
         pieces = []
         logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
