@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 
@@ -29,6 +30,11 @@ sys.meta_path.insert(0, Refuse())
 def paste(page: Any) -> str:
     text: str = page.evaluate("navigator.clipboard.readText()")
     return text.replace("\r\n", "\n")
+
+
+def said(page: Any, words: str) -> None:
+    """Wait until the page has told a screen reader so."""
+    expect(page.get_by_role("status")).to_contain_text(words)
 
 
 def run(program: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -57,12 +63,12 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
 
     cell.locator("button.copybtn").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('shown')")
+    said(page, "shown")
     assert paste(page).strip() == code.strip()
 
     cell.locator("button.copy-runnable").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('alone')")
+    said(page, "alone")
     assert cell.locator("button.copy-runnable").inner_text() == "Copied"
     piece = paste(page)
     assert len(piece) > len(code)
@@ -75,7 +81,7 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
 def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:
     page = visit("types/causal.html", permissions=CLIPBOARD).page
     page.locator("div.cell", has_text="no mask").locator("button.copy-runnable").first.click()
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('alone')")
+    said(page, "alone")
     done = subprocess.run(
         [sys.executable, "-i", "-q"],  # -i: read standard input as if it were typed
         cwd=tmp_path, input=paste(page), capture_output=True, text=True, check=False,
@@ -92,7 +98,7 @@ def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> N
     page.keyboard.press("Enter")
     details.locator("pre").hover()
     details.locator("button.copybtn").click()
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('shown')")
+    said(page, "shown")
     done = run(REFUSE + paste(page), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "torch.Size([2, 5, 12]) torch.Size([2, 5, 7])\n"
@@ -104,7 +110,7 @@ def test_prompts_and_output_stay_behind(visit: Visiting) -> None:
     assert ">>> " in block.locator("pre").inner_text()
     block.hover()
     block.locator("button.copybtn").click()
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('shown')")
+    said(page, "shown")
     pasted = paste(page)
     assert ">>>" not in pasted
     assert "tensor(" not in pasted.splitlines()[-1]
