@@ -7,11 +7,12 @@ import inspect
 import sys
 
 import attn_examples
+from attn_examples.exercises.commands import add_commands
 from attn_examples.standalone import one_file
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return the exit status: 0, or 2 for wrong use."""
+    """Run a command and return the exit status: 0, 1 for not passed, or 2 for wrong use."""
     parser = argparse.ArgumentParser(prog="python -m attn_examples", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True)
     listing = commands.add_parser("list", help="list the mechanisms")
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     copy.add_argument("name", help="as `list` shows it, for example MultiHeadAttention")
     copy.add_argument("--checks", action="store_true", help="keep the checks of input")
     copy.set_defaults(run=print_copy)
+    add_commands(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)

@@ -22,7 +22,7 @@ from attn_examples.standalone import names_in
 MODULES = [
     importlib.import_module(f"attn_examples.{module.name}")
     for module in pkgutil.iter_modules(attn_examples.__path__)
-    if module.name not in {"__main__", "standalone"}  # tools, not for import by users
+    if not module.ispkg and module.name not in {"__main__", "standalone"}  # tools; exercises
 ]
 OPTIONAL = {"attn_examples.figures", "attn_examples.pretrained"}
 OFFERED = [

@@ -1,0 +1,147 @@
+"""Read what an answer gave, whatever it is, and compare it in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_examples.checks import shape_of
+from attn_examples.exercises.spec import TOLERANCE, FunctionExercise
+
+__all__: list[str] = []
+
+PITFALLS = "concepts/pitfalls.html"
+
+
+class UnreadableError(Exception):
+    """The answer is of another kind than the exercise asks for; the message says how."""
+
+
+def describe(value: Any) -> str:
+    """Name a value in a few words, without trusting it."""
+    if value is None:
+        return "None"
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {shape_of(value)}"
+    if type(value) in (tuple, list):
+        inside = ", ".join(type(item).__name__ for item in value[:4])
+        dots = ", ..." if len(value) > 4 else ""
+        return f"a {type(value).__name__} of {len(value)} ({inside}{dots})"
+    if type(value) in (bool, int, float):
+        return f"the number {value!r:.40}" if type(value) is not bool else f"{value}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"a value of type {type(value).__name__}"
+
+
+def read_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
+    """Return the parts that a learner's function gave, by name, as float64 on the CPU.
+
+    Raises `UnreadableError` with one sentence where they are not what the exercise asks for.
+    """
+    names = exercise.returns
+    if exercise.dtype == "index":
+        return {names[0]: read_index(value)}
+    wanted = f"`({', '.join(names)})`" if len(names) > 1 else f"one tensor, {names[0]}"
+    if value is None:
+        raise UnreadableError(
+            f"Your function returned None, not {wanted}: is there a `return` on every way through?"
+        )
+    if len(names) == 1:
+        if isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) for v in value):
+            raise UnreadableError(
+                f"Your function returned {describe(value)}, not {wanted}: return that one alone"
+            )
+        return {names[0]: read_tensor(value, names[0], exercise)}
+    if isinstance(value, Tensor) or not isinstance(value, (tuple, list)):
+        raise UnreadableError(f"Your function returned {describe(value)}, not {wanted}")
+    if len(value) != len(names):
+        raise UnreadableError(
+            f"Your function returned {len(value)} things, but {len(names)} are wanted: {wanted}"
+        )
+    return {
+        name: read_tensor(part, name, exercise) for name, part in zip(names, value, strict=True)
+    }
+
+
+def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
+    """Return a plain float64 tensor with the same numbers, or raise `UnreadableError`."""
+    if not isinstance(value, Tensor):
+        hint = ": build it with torch" + ", so that gradients can flow through it" * (
+            exercise.differentiable
+        )
+        raise UnreadableError(f"{name.capitalize()} is {describe(value)}, not a torch tensor{hint}")
+    if value.device.type != "cpu":
+        raise UnreadableError(
+            f"{name.capitalize()} is on the device {value.device}, its input is not"
+        )
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        raise UnreadableError(f"{name.capitalize()} is not a plain (dense) tensor: {value.layout}")
+    if value.is_complex():
+        raise UnreadableError(f"{name.capitalize()} holds complex numbers ({value.dtype})")
+    wants_bool = exercise.dtype == "bool"
+    if wants_bool and value.dtype != torch.bool:
+        raise UnreadableError(
+            f"{name.capitalize()} holds {value.dtype} and not torch.bool: a mask is "
+            f"True where attention is allowed; `~mask` and `masked_fill` rely on it"
+        )
+    if not wants_bool and not value.is_floating_point():
+        raise UnreadableError(
+            f"{name.capitalize()} holds {value.dtype} and not floating-point numbers"
+        )
+    return torch.Tensor.detach(value).as_subclass(Tensor).double()
+
+
+def read_index(value: Any) -> Tensor:
+    """Return a pair of whole numbers as a tensor, or raise `UnreadableError`."""
+    if isinstance(value, Tensor):
+        if value.device.type != "cpu" or value.is_complex():
+            raise UnreadableError(f"Your function returned {describe(value)}, not `(layer, head)`")
+        value = value.tolist()
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise UnreadableError(
+            f"Your function returned {describe(value)}, not two whole numbers, `(layer, head)`"
+        )
+    numbers = [v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for v in value]
+    if not all(type(number) in (int, float) and number == int(number) for number in numbers):
+        raise UnreadableError("Your function returned two things that are not whole numbers")
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
+
+
+def agree(got: Tensor, want: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Whether two tensors have the same shape and numbers; NaN equals NaN."""
+    return got.shape == want.shape and torch.allclose(
+        got.double(), want.double(), rtol=tolerance, atol=tolerance, equal_nan=True
+    )
+
+
+def show(value: Any) -> str:
+    """Print a value compactly, as Python that a reader can paste."""
+    if isinstance(value, Tensor):
+        return _numbers(value.tolist())
+    return repr(value)
+
+
+def show_named(name: str, value: Any) -> str:
+    """Print a value with its name; of a large tensor the shape alone."""
+    if not isinstance(value, Tensor):
+        return f"{name} = {show(value)}"
+    return f"{name} {shape_of(value)}" + (f" = {show(value)}" if value.numel() <= 36 else "")
+
+
+def _numbers(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_numbers, value)) + "]"
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def show_parts(parts: dict[str, Tensor], other: dict[str, Tensor]) -> str:
+    """Print the parts that differ from those of `other`, with their names and shapes."""
+    lines = []
+    for name, part in parts.items():
+        if name in other and agree(part, other[name]) and len(parts) > 1:
+            continue
+        lines.append(show_named(name, part))
+    return "\n".join(lines)

@@ -1,0 +1,691 @@
+"""Find out what is wrong with a function: compare it with the right one, then with known mistakes.
+
+A mistake is named only where everything that the function gave, on all inputs of random
+numbers, is what code with that mistake gives.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attn_examples.checks import shape_of
+from attn_examples.exercises.compare import (
+    PITFALLS,
+    UnreadableError,
+    agree,
+    describe,
+    read_parts,
+    show_named,
+    show_parts,
+)
+from attn_examples.exercises.report import Finding
+from attn_examples.exercises.running import Ran, run_quietly
+from attn_examples.exercises.spec import TOLERANCE, Case, Draw, FunctionExercise, Mistake, Trap
+
+__all__: list[str] = []
+
+_PATIENCE = 2.0  # seconds to look for a smaller input
+_AT_MOST = 4  # mistakes named together
+_SIMPLER = (
+    "Your function runs where its input has no dimension of the heads: `transpose(-2, -1)` and "
+    "`dim=-1` count from the end and work for any number of dimensions."
+)
+_NAN_GRADIENT = Finding(
+    "actionable",
+    "The output is right, but on the way to its gradient there is NaN where a row has nothing "
+    "allowed: what `nan_to_num` replaces comes back there; put 0 in place of that row before the "
+    "softmax.",
+    page="formulas/masks.html#a-row-with-nothing-allowed",
+    mistakes=("nan-gradient",),
+)
+
+
+class NotYetError(Exception):
+    """The function is a stub."""
+
+
+@dataclass
+class Tried:
+    """One case, tried: what was wanted, and what came."""
+
+    group: int
+    arguments: tuple[Any, ...]
+    want: dict[str, Tensor]
+    got: dict[str, Tensor] | None  # None: it raised
+    trouble: str = ""
+    kind: str = ""  # what was raised, without numbers
+
+    @property
+    def fine(self) -> bool:
+        """Whether every part is right."""
+        return self.got is not None and same_parts(self.got, self.want, tuple(self.want))
+
+
+def same_parts(
+    got: dict[str, Tensor] | None,
+    want: dict[str, Tensor] | None,
+    names: Sequence[str],
+    tolerance: float = TOLERANCE,
+) -> bool:
+    """Whether the named parts are equal; to raise equals to raise."""
+    if got is None or want is None:
+        return got is want
+    return all(agree(got[name], want[name], tolerance) for name in names)
+
+
+class Examiner:
+    """Tries one function of a learner's, and keeps what it notices on the way."""
+
+    def __init__(
+        self, exercise: FunctionExercise, function: Callable[..., Any], seconds: float
+    ) -> None:
+        self.exercise, self.function, self.seconds = exercise, function, seconds
+        self.simpler = False  # whether the arguments go through the exercise's fallback
+        self.printed = ""
+        self.warned: dict[str, None] = {}
+        self.changed: dict[str, None] = {}
+        self.overwritten: dict[str, None] = {}
+
+    def findings(self) -> list[Finding]:
+        """Return what is wrong, and what is worth knowing; raise `NotYetError` for a stub."""
+        try:
+            found = self._wrong()
+        except UnreadableError as error:
+            page = f"{PITFALLS}#the-mask-is-inverted" if "a mask is" in str(error) else ""
+            found = [Finding("essential", _ended(str(error)), page=page)]
+        return [*found, *self._noticed()]
+
+    def _wrong(self) -> list[Finding]:
+        problem = self._call_differs()
+        if problem:
+            return [problem]
+        first = self._try(self.exercise.cases[0])
+        if first.trouble and self.exercise.fallback:
+            self.simpler = True
+            if self._try(self.exercise.cases[0]).trouble:
+                self.simpler = False
+            elif not self.exercise.lenient:
+                self.simpler = False
+                sentence = f"{_ended(first.trouble)} {_SIMPLER}"
+                page = self.exercise.page
+                return [self._with_example("essential", sentence, page, [first], ("no-heads",))]
+        problem = self._random()
+        if problem:
+            return [problem]
+        tried = [self._try(case) for case in self.exercise.cases]
+        if not all(case.fine for case in tried):
+            return self._named(tried) or self._unnamed(tried)
+        for trap in self.exercise.traps:
+            problem = self._caught(trap)
+            if problem:
+                return [problem]
+        problem = self._precision() or (self._gradient() if self.exercise.differentiable else None)
+        return [problem] if problem else []
+
+    # Calls
+
+    def _run(self, arguments: tuple[Any, ...]) -> Ran:
+        given = tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments)
+        while given and given[-1] is None:
+            given = given[:-1]  # mask=None is left out
+        ran = run_quietly(self.function, given, self.seconds)
+        self.printed = self.printed or ran.printed
+        self.warned.update(dict.fromkeys(ran.warned))
+        self.changed.update(dict.fromkeys(ran.changed))
+        for name, now, before in zip(self.exercise.parameters, given, arguments, strict=False):
+            if isinstance(now, Tensor) and not _untouched(now, before):
+                self.overwritten[name] = None
+        if ran.hopeless:
+            raise UnreadableError(ran.trouble)
+        if ran.unfinished or (ran.value is None and not ran.trouble and _is_empty(self.function)):
+            raise NotYetError
+        return ran
+
+    def _tried(self, group: int, arguments: tuple[Any, ...]) -> Tried:
+        ran = self._run(arguments)
+        got = None if ran.trouble else read_parts(self.exercise, ran.value)
+        return Tried(group, arguments, self._right(arguments), got, ran.trouble, ran.kind)
+
+    def _right(self, arguments: tuple[Any, ...]) -> dict[str, Tensor]:
+        return self._wanted(self.exercise.right(*map(_doubled, arguments)))
+
+    def _wanted(self, value: Any) -> dict[str, Tensor]:
+        return _named_parts(self.exercise, value)
+
+    def _made(self, case: Case | Trap, draw: Draw, sizes: dict[str, int]) -> tuple[Any, ...]:
+        arguments = case.make(draw, sizes)
+        if self.simpler and self.exercise.fallback:
+            arguments = self.exercise.fallback(arguments)
+        return arguments
+
+    def _try(self, case: Case) -> Tried:
+        return self._tried(case.group, self._made(case, Draw(), case.sizes))
+
+    # What is wrong
+
+    def _call_differs(self) -> Finding | None:
+        """Tell where the function cannot take what it will be given."""
+        called: Any = self.function
+        try:
+            # a module's own call takes anything, and hands it to forward
+            signature = inspect.signature(
+                called.forward if isinstance(called, nn.Module) else called
+            )
+        except (TypeError, ValueError):
+            return None  # some built-in functions do not tell
+        case = self.exercise.cases[0]
+        names = self.exercise.parameters
+        # all of them, and without a mask that is left out
+        for count in (len(names), len(_trimmed(case.make(Draw(), case.sizes)))):
+            try:
+                signature.bind(*names[:count])
+            except TypeError as error:
+                return Finding(
+                    "essential",
+                    f"Your function takes `{signature}`, but it is called with {count} values by "
+                    f"position, `({', '.join(names[:count])})`: {error}.",
+                )
+        return None
+
+    def _reordered(self) -> str:
+        """Return the learner's own order of the arguments, if it is another one."""
+        try:
+            own = tuple(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):
+            return ""
+        wanted = self.exercise.parameters
+        singular = {name: name.rstrip("s") for name in own}
+        mapped = tuple(singular[n] if n not in wanted and singular[n] in wanted else n for n in own)
+        reordered = sorted(mapped) == sorted(wanted) and mapped != wanted
+        return ", ".join(own) if reordered else ""
+
+    def _random(self) -> Finding | None:
+        """Tell where two calls with the same input disagree."""
+        case = self.exercise.cases[0]
+        arguments = self._made(case, Draw(), case.sizes)
+        once, again = self._tried(0, arguments).got, self._tried(0, arguments).got
+        if once is None or same_parts(once, again, tuple(once)):
+            return None
+        return Finding(
+            "essential",
+            "Two calls with the same input disagree, as they do when dropout is left on or "
+            "random numbers are drawn: at evaluation the same input must give the same output.",
+            page=f"{PITFALLS}#dropout-at-evaluation",
+            mistakes=("dropout",),
+        )
+
+    def _fitting(self, tried: list[Tried], parts: Sequence[str]) -> list[Mistake]:
+        """Return the known mistakes that give in every case just what the function gave."""
+        wrong_first = sorted(tried, key=lambda case: case.fine)  # they tell the most apart
+        fitting = {
+            mistake.name: mistake
+            for mistake in self.exercise.mistakes
+            if all(
+                same_parts(
+                    self._mistaken(mistake, case.arguments), case.got, parts, mistake.tolerance
+                )
+                for case in wrong_first
+            )
+        }
+        return list(fitting.values())
+
+    def _mistaken(self, mistake: Mistake, arguments: tuple[Any, ...]) -> dict[str, Tensor] | None:
+        try:
+            return self._wanted(mistake.make(*map(_doubled, arguments)))
+        except (RuntimeError, IndexError, ValueError, TypeError):
+            return None  # this mistake raises here, and so may the learner's
+
+    def _named(self, tried: list[Tried]) -> list[Finding]:
+        """Name the known mistakes that fit, if any do and are not too many."""
+        own = self._reordered()
+        if own:
+            wanted = ", ".join(self.exercise.parameters)
+            sentence = (
+                f"Your function takes `({own})`, but it is called by position with "
+                f"`({wanted})`, torch's order."
+            )
+            page = f"{PITFALLS}#arguments-in-another-order"
+            return [self._with_example("essential", sentence, page, tried, ("argument-order",))]
+        steps = self.exercise.steps or self.exercise.returns
+        groups = self.exercise.groups
+        first = next(case.group for case in tried if not case.fine)
+        until = [case for case in tried if case.group <= first]
+        wrong = next(
+            (s for s in steps for c in tried if c.got and not agree(c.got[s], c.want[s])), steps[-1]
+        )
+        before = steps[: steps.index(wrong) + 1]
+        later = groups[first + 1 :]
+        attempts = [(tried, steps, "Your output is", "")]
+        if later and self.exercise.dtype == "float":  # a few whole numbers agree by chance
+            tail = f" In the cases after that ({'; '.join(later)}) something else differs too."
+            attempts.append((until, steps, f"{groups[first].capitalize()}, your output is", tail))
+        if len(before) < len(steps):
+            start = f"The first step that differs is the {wrong}: there your numbers are"
+            tail = " A later step differs from that mistake, so there is something else too."
+            attempts += [(tried, before, start, tail)]
+            attempts += [(until, before, f"{groups[first].capitalize()}, t{start[1:]}", tail)]
+        for cases, parts, start, tail in attempts:
+            if not any(case.got is not None and not case.fine for case in cases):
+                continue  # to raise, as a mistake raises, is no sign that it is that mistake
+            fitting = self._fitting(cases, parts)
+            if 0 < len(fitting) <= _AT_MOST:
+                sentence = _sentence(start, fitting, parts == steps) + tail
+                names = tuple(mistake.name for mistake in fitting)
+                page = fitting[0].page
+                return [self._with_example("essential", sentence, page, tried, names)]
+        return []
+
+    def _unnamed(self, tried: list[Tried]) -> list[Finding]:
+        """Say where it goes wrong first, without claiming to know why."""
+        groups = self.exercise.groups
+        bad = next(case for case in tried if not case.fine)
+        right = [
+            label
+            for index, label in enumerate(groups)
+            if all(case.fine for case in tried if case.group == index)
+        ]
+        so_far = f" It is right {', and '.join(right)}." if right else ""
+        page = self.exercise.page
+        mistakes: tuple[str, ...] = ()
+        if groups[bad.group] == "with other sizes" and len(right) == len(groups) - 1:
+            if all(1 in _sizes(case.arguments) for case in tried if not case.fine):
+                so_far += " It is wrong where a size is 1: is that dimension dropped?"
+            elif self.exercise.dtype != "index":  # a few whole numbers are right by chance
+                so_far += " That is consistent with a size written into the code as a number."
+                mistakes = ("hard-coded",)
+        if bad.got is None:
+            hint, hinted = _hint(bad.trouble, self.function)
+            mistakes = mistakes or hinted
+            sentence = f"{_ended(bad.trouble)} This happened {groups[bad.group]}.{so_far}{hint}"
+            warned = _known_warning(self.warned)
+            page = warned.page if warned else page
+            return [self._with_example("essential", sentence, page, [bad], mistakes)]
+        steps = self.exercise.steps or self.exercise.returns
+        wrong = next(name for name in steps if not agree(bad.got[name], bad.want[name]))
+        got, want = bad.got[wrong], bad.want[wrong]
+        if got.shape != want.shape:
+            fact = f"the shape is {shape_of(got)} and should be {shape_of(want)}"
+        elif bool((got.isnan() & ~want.isnan()).any()):
+            fact = "there is NaN where numbers are wanted"
+        else:
+            fact = "the numbers differ"
+        place = "the first step that differs" if len(steps) > 1 else "wrong"
+        verb = "are" if wrong.endswith("s") else "is"
+        sentence = f"The {wrong} {verb} {place}, {groups[bad.group]}: {fact}.{so_far}"
+        return [self._with_example("essential", sentence, page, tried, mistakes)]
+
+    def _caught(self, trap: Trap) -> Finding | None:
+        """Tell where code that is otherwise right fails on a special input."""
+        case = Case(0, trap.make, trap.sizes)
+        tried = [self._try(case), self._try(case)]
+        if all(one.fine for one in tried):
+            return None
+        steps = self.exercise.steps or self.exercise.returns
+        examiner = replace(self.exercise, mistakes=trap.mistakes)
+        own, self.exercise = self.exercise, examiner
+        fitting = self._fitting(tried, steps)
+        self.exercise = own
+        raised = next((one.trouble for one in tried if one.trouble), "")
+        page = trap.page or self.exercise.page
+        if fitting and not raised:
+            sentence = f"{trap.sentence} {_sentence('There your output is', fitting)}"
+            page = fitting[0].page
+        else:
+            sentence = f"{trap.sentence} {_ended(raised)}" if raised else trap.sentence
+        names = tuple(mistake.name for mistake in fitting) if not raised else ()
+        shown = [one for one in tried if one.trouble] or tried
+        return self._with_example("essential", sentence, page, shown, names, (case,))
+
+    def _precision(self) -> Finding | None:
+        """Tell where float64 input does not give float64 output."""
+        case = self.exercise.cases[-1]
+        arguments = self._made(case, Draw(), case.sizes)
+        doubles = tuple(map(_doubled, arguments))
+        if not any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments):
+            return None
+        ran = self._run(doubles)
+        start = "With float64 input"
+        if ran.trouble:
+            fact = _ended(ran.trouble)[:-1]
+        else:
+            values = ran.value if isinstance(ran.value, (tuple, list)) else (ran.value,)
+            if self.exercise.dtype == "index":
+                return None
+            dtypes = {v.dtype for v in values if isinstance(v, Tensor)}
+            right = self._right(doubles)
+            got = read_parts(self.exercise, ran.value)
+            exact = all(agree(got[name], right[name], 1e-9) for name in right)
+            if exact and dtypes == {torch.float64}:
+                return None
+            names = ", ".join(str(d) for d in sorted(dtypes, key=str))
+            fact = f"it gives {names}" if dtypes != {torch.float64} else "it computes in float32"
+        return Finding(
+            "essential",
+            f"{start}: {fact}. Somewhere float32 is forced: keep the dtype of the input.",
+            page=self.exercise.page,
+            mistakes=("float32",),
+        )
+
+    def _gradient(self) -> Finding | None:
+        """Tell where gradients do not arrive, or not the right ones."""
+        cases: list[Case | Trap] = [self.exercise.cases[-1], *self.exercise.traps]
+        for case in cases:
+            arguments = tuple(map(_doubled, self._made(case, Draw(), case.sizes)))
+            mine, right = _followed(arguments), _followed(arguments)
+            with torch.enable_grad():
+                ran = run_quietly(self.function, _trimmed(mine), self.seconds)
+                if ran.trouble:
+                    sentence = f"The output is right, but with gradients: {_ended(ran.trouble)}"
+                    return Finding("actionable", sentence, page=self.exercise.page)
+                try:
+                    # NaN on the way counts, too, which a mask may hide from the end
+                    with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
+                        warnings.simplefilter("ignore")
+                        found = _gradients(ran.value, mine)
+                except RuntimeError as error:
+                    if "nan values" not in str(error):
+                        raise
+                    return _NAN_GRADIENT
+                wanted = _gradients(self.exercise.right(*right), right)
+            if found is None:
+                return Finding(
+                    "actionable",
+                    "No gradient flows through your output, so nothing could be trained: "
+                    "`detach`, `.data`, `.tolist()`, `.numpy()` or `no_grad` cuts it off.",
+                    page=self.exercise.page,
+                    mistakes=("no-gradient",),
+                )
+            for g, w in zip(found, wanted or (), strict=True):
+                if bool(g.isnan().any()):
+                    return _NAN_GRADIENT
+                if not agree(g, w, 1e-6):
+                    return Finding(
+                        "actionable",
+                        "The output is right, but its gradient is not: a part of the computation "
+                        "is cut off from it, by `detach`, `.data` or `no_grad`.",
+                        page=self.exercise.page,
+                        mistakes=("no-gradient",),
+                    )
+        return None
+
+    # What is worth knowing beside that
+
+    def _noticed(self) -> Iterator[Finding]:
+        if self.overwritten:
+            names = " and ".join(f"`{name}`" for name in self.overwritten)
+            yield Finding(
+                "essential",
+                f"Your function changes the caller's {names} in place: compute a new tensor; "
+                f"methods that end in _ and assignments to a slice write into it.",
+                page=self.exercise.page,
+                mistakes=("in-place",),
+            )
+        if self.changed:
+            names = " and ".join(self.changed)
+            yield Finding(
+                "essential",
+                f"Your function changes {names} for the whole program; it was put back.",
+                mistakes=("global-state",),
+            )
+        known = _known_warning(self.warned)
+        if known:
+            yield known
+        elif self.warned:
+            text = next(iter(self.warned)).strip().split("\n")[0][:200]
+            yield Finding("informative", f"Your code causes a warning: {text}")
+        if self.printed:
+            line = self.printed.strip().split("\n")[0][:80]
+            yield Finding("informative", f"Your code prints, beginning with: {line!r}.")
+        if self.simpler:
+            yield Finding(
+                "actionable",
+                f"{_SIMPLER} It was checked without it.",
+            )
+
+    # The smallest input
+
+    def _with_example(
+        self,
+        kind: Any,
+        sentence: str,
+        page: str,
+        tried: list[Tried],
+        mistakes: tuple[str, ...],
+        cases: tuple[Case, ...] = (),
+    ) -> Finding:
+        """Make a finding with the smallest input on which the function is wrong."""
+        wrong = [case for case in tried if not case.fine]
+        bad = next((case for case in wrong if case.got is not None), wrong[0])
+        cases = cases or tuple(c for c in self.exercise.cases if c.group == bad.group)
+        small = self._smallest(cases, bad.kind) or bad
+        if bad.trouble:
+            sentence = sentence.replace(bad.trouble, small.trouble)
+        names = self.exercise.parameters
+        shown = "\n".join(
+            show_named(name, a)
+            for name, a in zip(names, small.arguments, strict=False)
+            if a is not None
+        )
+        if small.got is None:
+            expected = show_parts(self._shown(small.want), {})
+            return Finding(kind, sentence, shown, expected, "", page, mistakes)
+        expected = show_parts(self._shown(small.want), self._shown(small.got))
+        got = show_parts(self._shown(small.got), self._shown(small.want))
+        if expected == got:  # too large to be printed
+            expected = got = ""
+        return Finding(kind, sentence, shown, expected, got, page, mistakes)
+
+    def _shown(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the parts in the dtype that the exercise asks for."""
+        dtype = {"bool": torch.bool, "index": torch.long, "float": torch.float64}
+        return {name: part.to(dtype[self.exercise.dtype]) for name, part in parts.items()}
+
+    def _smallest(self, cases: tuple[Case, ...], kind: str) -> Tried | None:
+        """Try smaller sizes and plain numbers, from the smallest on, until one is wrong."""
+        stop = time.monotonic() + _PATIENCE
+        for case in cases:
+            ranges = [
+                range(0 if letter == "extra" else 1, min(size, 3) + 1)
+                for letter, size in case.sizes.items()
+            ]
+            for sizes in sorted(itertools.product(*ranges), key=_volume):
+                for _ in range(3):
+                    if time.monotonic() > stop:
+                        return None
+                    smaller = dict(zip(case.sizes, sizes, strict=True))
+                    tried = self._retry(self._made(case, Draw(whole=True), smaller), kind)
+                    if tried is not None:
+                        return self._emptied(tried, stop)
+        return None
+
+    def _retry(self, arguments: tuple[Any, ...], kind: str) -> Tried | None:
+        """Return the case if the function is wrong on it, or raises the same as before."""
+        try:
+            tried = self._tried(0, arguments)
+        except UnreadableError:
+            return None
+        return tried if not tried.fine and tried.kind == kind else None
+
+    def _emptied(self, tried: Tried, stop: float) -> Tried:
+        """Put 0 in place of every number that is not needed to see it."""
+        for index, argument in enumerate(tried.arguments):
+            if not isinstance(argument, Tensor) or not argument.is_floating_point():
+                continue
+            for entry in range(argument.numel()):
+                if time.monotonic() > stop:
+                    return tried
+                value = tried.arguments[index].clone()
+                if value.view(-1)[entry] == 0 or not value.view(-1)[entry].isfinite():
+                    continue
+                value.view(-1)[entry] = 0.0
+                changed = (*tried.arguments[:index], value, *tried.arguments[index + 1 :])
+                tried = self._retry(changed, tried.kind) or tried
+        return tried
+
+
+def _is_empty(function: Callable[..., Any]) -> bool:
+    """Whether a function does nothing: `...`, `pass`, a docstring, or `return None`."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    starred = (code.co_flags & inspect.CO_VARARGS > 0) + (
+        code.co_flags & inspect.CO_VARKEYWORDS > 0
+    )
+    arguments = code.co_argcount + code.co_kwonlyargcount + starred
+    return code.co_nlocals == arguments and not code.co_names
+
+
+def _sizes(arguments: tuple[Any, ...]) -> set[int]:
+    tensors = [a for a in arguments if isinstance(a, Tensor)]
+    numbers = {a for a in arguments if type(a) is int}
+    return numbers.union(*(shape_of(tensor) for tensor in tensors))
+
+
+def _volume(sizes: tuple[int, ...]) -> tuple[int, int]:
+    product = 1
+    for size in sizes:
+        product *= size + 1
+    return product, max(sizes, default=0)
+
+
+def _named_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
+    parts = value if len(exercise.returns) > 1 else (value,)
+    return {
+        name: torch.as_tensor(part, device="cpu").detach().double()
+        for name, part in zip(exercise.returns, parts, strict=True)
+    }
+
+
+def _doubled(argument: Any) -> Any:
+    floating = isinstance(argument, Tensor) and argument.is_floating_point()
+    return argument.double() if floating else argument
+
+
+def _untouched(now: Tensor, before: Tensor) -> bool:
+    return now.shape == before.shape and torch.equal(
+        torch.nan_to_num(now.detach()), torch.nan_to_num(before.detach())
+    )
+
+
+def _trimmed(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    while arguments and arguments[-1] is None:
+        arguments = arguments[:-1]
+    return arguments
+
+
+def _followed(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Let the floating-point arguments record gradients."""
+    return tuple(
+        a.clone().requires_grad_() if isinstance(a, Tensor) and a.is_floating_point() else a
+        for a in arguments
+    )
+
+
+def _gradients(value: Any, arguments: tuple[Any, ...]) -> list[Tensor] | None:
+    """Differentiate a weighted sum of the last-named output; None where no gradient flows."""
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    total = torch.zeros((), dtype=torch.float64, device="cpu")
+    for part in parts:
+        finite = part[part.isfinite()].double()  # scores of -inf add nothing
+        total = total + (finite * torch.linspace(1, 2, finite.numel(), dtype=torch.float64)).sum()
+    inputs = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
+    if not total.requires_grad:
+        return None
+    found = torch.autograd.grad(total, inputs, allow_unused=True)
+    return [torch.zeros_like(a) if g is None else g for g, a in zip(found, inputs, strict=True)]
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
+
+
+def _sentence(start: str, fitting: list[Mistake], complete: bool = True) -> str:
+    """Name the mistakes; only one that fits in every step is named without reserve."""
+    if len(fitting) == 1:
+        known = "what you get when" if complete else "consistent with this:"
+        return f"{start} {known} {fitting[0].cause}."
+    causes = "; or ".join(mistake.cause for mistake in fitting)
+    return (
+        f"{start} consistent with {len(fitting)} mistakes, which give the same numbers here: "
+        f"{causes}."
+    )
+
+
+def _hint(trouble: str, function: Callable[..., Any]) -> tuple[str, tuple[str, ...]]:
+    """Say what an error of torch's is consistent with, as far as the code shows it."""
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = ""
+    sizes = re.search(r"(view|reshape|unflatten|expand)\([^`]*\b([2-9]|\d\d)", trouble)
+    if sizes and ("invalid for input of size" in trouble or "don't multiply" in trouble):
+        hint = " That is consistent with a size written into the code as a number."
+        return hint, ("hard-coded",)
+    lines = re.findall(r".*\.(?:sum|mean|amax|max)\((?!\)).*", source)
+    lost = any("keepdim" not in line for line in lines)
+    if lost and "must match the size of tensor" in trouble:
+        hint = (
+            " That is consistent with a sum or a largest number that lost the dimension over which "
+            "it was taken: `keepdim=True` keeps it with size 1."
+        )
+        return hint, ("keepdim",)
+    if re.search(r"(@ *|matmul\([^`]*)\w+\.transpose\(1, ?2\)", trouble):
+        hint = (
+            " In four dimensions `transpose(1, 2)` swaps heads and positions: `transpose(-2, -1)`."
+        )
+        return hint, ("no-heads",)
+    return "", ()
+
+
+def _known_warning(warned: dict[str, None]) -> Finding | None:
+    """Explain the two warnings of torch that name a mistake."""
+    for text in warned:
+        if ".T` on tensors of dimension other than 2" in text or "The use of `x.T`" in text:
+            return Finding(
+                "actionable",
+                "torch warns of `.T` on a tensor that has not two dimensions: it turns all of "
+                "them around, the batch included; `.transpose(-2, -1)` swaps the last two.",
+                page=f"{PITFALLS}#t-on-a-tensor-with-three-dimensions",
+                mistakes=("T",),
+            )
+        if "Implicit dimension choice" in text:
+            return Finding(
+                "actionable",
+                "torch warns of a softmax without `dim`: it guesses one, not the last; "
+                "write `dim=-1`.",
+                page=f"{PITFALLS}#softmax-over-the-wrong-dimension",
+                mistakes=("softmax-no-dim",),
+            )
+    return None
+
+
+def callable_problem(answer: Any) -> str:
+    """Say why an answer is no function that can be checked; "" if it is one."""
+    if isinstance(answer, type):
+        return (
+            f"This is the class {answer.__name__}, not a function: pass a function, or an "
+            f"instance whose call takes the same arguments"
+        )
+    if not callable(answer):
+        return f"This exercise asks for a function, but got {describe(answer)}"
+    return ""
+
+
+def evaluated(answer: Any) -> tuple[nn.Module, bool] | None:
+    """Put a module into evaluation mode; return it with how it was."""
+    if not isinstance(answer, nn.Module):
+        return None
+    was = answer.training
+    answer.eval()
+    return answer, was
