@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,6 +16,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
+
+from extensions import execution, kernel_settings
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +35,6 @@ class Failure(TypedDict):
     error: str
 
 
-class Page(TypedDict):
-    """What the report says of one page."""
-
-    cells: int
-    seconds: float
-    cached: bool
-    failures: list[Failure]
-
-
 def check_page(app: Sphinx, doctree: nodes.document) -> None:
     """Look at a page as it was just read: has each cell run, and as it should?"""
     env: Any = app.env
@@ -50,14 +42,13 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
     source = Path(app.env.doc2path(docname))
     file = source.relative_to(Path(app.srcdir).parent).as_posix()
     failures: list[Failure] = []
-    data = env.nb_metadata[docname].get("exec_data") or {}
-    crash = _last_lines(data.get("traceback") or "")
+    page = execution.PAGES.get(docname)
     cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
     text = source.read_text(encoding="utf-8") if source.suffix == ".md" else ""
     lines = [text.count("\n", 0, fence.start(1)) + 1 for fence in CELL.finditer(text)]
     written = len(lines)
     for number, cell in enumerate(cells, start=1):
-        error = _what_is_wrong(cell, crash)
+        error = _what_is_wrong(cell, page.error if page and page.cell == number else "")
         if error:
             line = lines[number - 1] if number <= written else 1
             failures.append({"file": file, "line": line, "cell": number, "error": error})
@@ -73,12 +64,7 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
             }
         )
     failures += _loose_python(doctree, file)
-    env.attn_pages[docname] = {
-        "cells": len(cells),
-        "seconds": round(data.get("runtime") or 0.0, 2),
-        "cached": bool(data) and data["mtime"] < env.attn_started,
-        "failures": failures,
-    }
+    env.attn_failures[docname] = failures
     for failure in failures:
         place = f"{failure['file']}:{failure['line']}"
         logger.warning("%s", failure["error"].splitlines()[-1], location=place, type="executed")
@@ -91,8 +77,10 @@ def _what_is_wrong(cell: nodes.Element, crash: str) -> str | None:
     should_raise = "raises-exception" in (cell.get("cell_metadata") or {}).get("tags", [])
     if tracebacks and not should_raise:
         return _last_lines(tracebacks[-1])
+    if crash:
+        return crash
     if cell.get("exec_count") is None:
-        return f"{crash}\nthe cell did not run".strip()
+        return "the cell did not run"
     if should_raise and not tracebacks:
         return "the cell is tagged raises-exception but raised nothing"
     return None
@@ -121,33 +109,39 @@ def _last_lines(text: str, count: int = 8) -> str:
 
 
 def start(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Make room for what the pages report."""
+    """Make room for what is found."""
     state: Any = env
-    state.attn_started = time.time()
-    if not hasattr(env, "attn_pages"):
-        state.attn_pages = {}
+    if not hasattr(env, "attn_failures"):
+        state.attn_failures = {}
 
 
 def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
     """Forget a page that is read again or gone."""
-    getattr(env, "attn_pages", {}).pop(docname, None)
+    getattr(env, "attn_failures", {}).pop(docname, None)
 
 
 def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -> None:
     """Take over what a parallel reader found."""
     state: Any = env
-    state.attn_pages.update({name: other.attn_pages[name] for name in docnames})
+    state.attn_failures.update({name: other.attn_failures[name] for name in docnames})
 
 
 def write_report(app: Sphinx, exception: Exception | None) -> None:
     """Leave the report where conf/build.py looks for it."""
-    pages: dict[str, Page] = getattr(app.env, "attn_pages", {})
-    crash = None
-    if exception:  # a kernel that died, say: it ends the build at the page being read
-        where = f"docs/{app.env.docname}.md, " if app.env.docname else ""
-        crash = f"{where}{type(exception).__name__}: {exception}"
-    report = {"pages": dict(sorted(pages.items())), "crash": crash}
-    (Path(app.doctreedir).parent / "report.json").write_text(json.dumps(report, indent=1))
+    failures: dict[str, list[Failure]] = getattr(app.env, "attn_failures", {})
+    pages = {}
+    for name in sorted(failures):
+        page = execution.PAGES.get(name)
+        pages[name] = {
+            "cells": len(page.code_cells) if page else 0,
+            "seconds": page.seconds if page else 0.0,
+            "cached": bool(page and page.cached),
+            "key": page.key if page else "",
+            "failures": failures[name],
+        }
+    crash = f"{type(exception).__name__}: {exception}" if exception else None
+    report = json.dumps({"pages": pages, "crash": crash}, indent=1)
+    (kernel_settings.BUILD / "report.json").write_text(report, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

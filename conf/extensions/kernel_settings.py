@@ -1,17 +1,19 @@
-"""One environment for all kernels, and a digest of what their outputs depend on.
+"""One environment for all kernels.
 
-The gap: MyST-NB starts kernels with the builder's environment, and its cache looks at a
-page's cells alone, so that a change of the package leaves old outputs in place.
+The gap: MyST-NB starts kernels with the builder's environment, whatever that is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import sys
+import time
 from pathlib import Path
 
 from jupyter_client.manager import KernelManager
+
+ROOT = Path(__file__).parent.parent.parent
+BUILD = Path(os.environ.get("ATTN_BUILD_DIR", ROOT / "build"))
+FILES = ("conf/matplotlibrc", "conf/extensions/kernel_settings.py")  # outputs depend on them
 
 _IPYTHON_CONFIG = """\
 c = get_config()
@@ -21,45 +23,54 @@ c.HistoryManager.enabled = False
 # What a cell prints arrives in one piece, however busy the machine is
 from ipykernel.iostream import OutStream
 OutStream.flush_interval = 1e6
+
+# Which files of the project does the page open?
+import os, sys
+
+def note(event, arguments, seen=set(), root=os.environ.get("ATTN_ROOT", "") + os.sep,
+         trace=os.environ.get("ATTN_TRACE")):
+    if event == "open" and isinstance(arguments[0], str) and arguments[0] not in seen:
+        seen.add(arguments[0])
+        path = os.path.abspath(arguments[0])
+        if path.startswith(root) and not set(arguments[1] or "r") & set("wax"):
+            file = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(file, f"{path}\\n".encode())
+            os.close(file)
+
+if "ATTN_TRACE" in os.environ:
+    sys.addaudithook(note)
 """
 
 _ENVIRONMENT = {
+    "ATTN_ROOT": str(ROOT),
+    "COLUMNS": "100",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "LC_ALL": "C.UTF-8",
     "MATPLOTLIBRC": str(Path(__file__).parent.parent / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "OMP_NUM_THREADS": "1",  # sums are then added in one order on every machine
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONHASHSEED": "0",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm would like ipywidgets
+    "SOURCE_DATE_EPOCH": "1767225600",  # the year in conf.py; no output shows another date
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
+    "TZ": "UTC",
 }
 
 
-def apply(ipython_dir: Path) -> None:
-    """Set the environment that kernels inherit, with their configuration in `ipython_dir`."""
+def apply() -> None:
+    """Set the environment that kernels inherit, with their configuration in the build folder."""
+    ipython_dir = BUILD / "ipython"
     profile = ipython_dir / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
-    (profile / "ipython_kernel_config.py").write_text(_IPYTHON_CONFIG)
+    file = profile / "ipython_kernel_config.py"
+    if not file.exists() or file.read_text() != _IPYTHON_CONFIG:
+        file.write_text(_IPYTHON_CONFIG)
     os.environ.update(_ENVIRONMENT, IPYTHONDIR=str(ipython_dir))
+    time.tzset()
     if not os.environ.get("ATTN_EXAMPLES_BERT"):  # who names a model may need to fetch it
         os.environ["HF_HUB_OFFLINE"] = "1"
     # without keys each kernel complains on stderr that others on this machine could listen
     KernelManager.transport_encryption.default_value = "auto"
-
-
-def digest(root: Path) -> str:
-    """Name the state of all that outputs depend on besides a page's own cells."""
-    files = [
-        *sorted((root / "attn_examples").rglob("*.py")),
-        *sorted((root / "docs").rglob("*.json")),
-        root / "conf" / "pins.txt",
-        root / "conf" / "matplotlibrc",
-        root / "conf" / "extensions" / "kernel_settings.py",
-    ]
-    state = hashlib.sha256(f"{sys.version}{os.environ.get('ATTN_EXAMPLES_BERT')}".encode())
-    for file in files:
-        content = file.read_bytes()
-        state.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode())
-        state.update(content)
-    return state.hexdigest()[:16]

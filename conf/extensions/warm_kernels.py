@@ -1,0 +1,174 @@
+"""Start each kernel as a copy of one process that has torch and matplotlib loaded.
+
+The gap: a kernel starts from nothing and imports torch and matplotlib anew, 2.7 s for
+each page. Here one process imports them, does nothing else, and forks itself for each
+page; jupyter_client reaches it through a provisioner. What a page does stays in its own
+process, so nothing can leak from page to page.
+
+Run as a script this file is that process. It reads one request a line from its standard
+input (arguments, folder, environment), forks, and answers with the
+process id. It ends when its input ends, and takes its kernels with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import Any
+
+PRELOAD = ("IPython", "ipykernel.kernelapp", "matplotlib.pyplot", "torch", "attn_examples")
+NAME = "forked-from-a-loaded-process"
+WORKS = sys.platform == "linux"  # elsewhere a fork of loaded libraries is not safe
+
+
+class Loaded:
+    """The process that has everything loaded, seen from the builder."""
+
+    def __init__(self, log: Any) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(os.getpid())],
+                stdin=theirs.fileno(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the builder to handle
+            )
+        self._channel = ours.makefile("rw")
+        ours.close()
+
+    def fork(self, **request: Any) -> int:
+        """Start a kernel and return its process id."""
+        print(json.dumps(request), file=self._channel, flush=True)
+        answer = self._channel.readline()
+        if not answer:
+            raise RuntimeError("the process that kernels are forked from has died")
+        return int(answer)
+
+    def close(self) -> None:
+        """End the process, and with it every kernel that still runs."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+
+
+class Forked:
+    """A forked kernel, with what jupyter_client asks of a `subprocess.Popen`."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        """Return None while it runs; how it ended is not known here."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return 1
+        return None
+
+    def wait(self) -> int:
+        """Return at once: jupyter_client waits by polling."""
+        return 1
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the kernel alone."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+
+def register(loaded: Loaded) -> None:
+    """Make the provisioner known, and the one that is used by default."""
+    # here, for the script below runs without the builder's modules
+    from jupyter_client.provisioning.factory import KernelProvisionerFactory
+    from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+    class Provisioner(LocalProvisioner):
+        """Asks the loaded process for a kernel; all else is as with any local kernel."""
+
+        async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+            """Fork instead of starting `cmd`."""
+            pid = loaded.fork(
+                argv=cmd[cmd.index("ipykernel_launcher") + 1 :],
+                cwd=str(kwargs["cwd"]),
+                env=kwargs["env"],
+            )
+            self.process = Forked(pid)  # type: ignore[assignment]
+            self.pid = self.pgid = pid  # it leads its own group
+            self.cwd = kwargs["cwd"]
+            return self.connection_info
+
+    global _provisioner
+    _provisioner = Provisioner
+    factory = KernelProvisionerFactory.instance()
+    # an entry point as an installed package would bring it, but conf/ is not installed
+    factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:_provisioner", factory.GROUP_NAME)
+    factory.default_provisioner_name = NAME
+
+
+_provisioner: Any = None
+
+
+def _main(parent: int) -> None:
+    _die_with(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    channel = socket.socket(fileno=0)
+    lines = channel.makefile("rw")
+    for name in PRELOAD:
+        __import__(name)
+    import gc
+
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared between the copies
+    for line in lines:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _become_kernel(parent=os.getppid(), **request)
+        print(pid, file=lines, flush=True)
+
+
+def _become_kernel(parent: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+    os.setsid()
+    _die_with(parent)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # the channel to the builder
+    os.close(nothing)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))  # a cell fails, not the machine
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    from ipykernel.kernelapp import launch_new_instance
+
+    try:
+        launch_new_instance(argv=argv)
+    finally:
+        os._exit(0)
+
+
+def _die_with(parent: int) -> None:
+    """Ask Linux to kill this process when its parent ends, however it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))

@@ -1,0 +1,304 @@
+"""The build as a whole: which pages run, what survives, and what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_site import FRONT, Site
+
+SOFTMAX = FRONT + (
+    "# Softmax\n\nProse.\n\n```{code-cell} python3\nimport torch\n"
+    "from attn_examples import softmax\n\nsoftmax(torch.zeros(1, 2))\n```\n"
+)
+SLOW = SOFTMAX.replace("import torch", "import time\nimport torch\ntime.sleep(2)")
+POSITIONS = FRONT + (
+    "# Positions\n\n{doc}`softmax`\n\n```{code-cell} python3\n"
+    "from attn_examples import sinusoidal\n\nsinusoidal(2, 4)\n```\n"
+)
+DATA = FRONT + (
+    "# Data\n\n```{code-cell} python3\nfrom pathlib import Path\n"
+    'name = "numbers" + ".txt"\nprint(Path(name).read_text())\n```\n'
+)
+
+
+class Project(Site):
+    """A small site whose files stay from one build to the next."""
+
+    def write(self, **pages: str) -> None:
+        toctree = "\n".join(name for name in pages)
+        pages["index"] = f"# Home\n\n```{{toctree}}\n{toctree}\n```\n"
+        for name, text in pages.items():
+            (self.root / "docs" / f"{name}.md").write_text(text)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.root / file
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    def start(self, *options: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "conf/build.py", *options],
+            cwd=self.root,
+            text=True,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, *options: str, **env: str) -> str:
+        """Build, which must succeed, and return what was printed."""
+        process = self.start(*options, **env)
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+        return printed
+
+    def executed(self, *options: str) -> set[str]:
+        """Build, and return the pages that ran."""
+        self.run(*options)
+        return {
+            name
+            for name, page in json.loads((self.root / "build/report.json").read_text())[
+                "pages"
+            ].items()
+            if page["cells"] and not page["cached"]
+        }
+
+    def site(self, build: str = "build") -> dict[str, str]:
+        return files(self.root / build / "html")
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def orphans(root: Path) -> list[str]:
+    """Find processes that still run for a project: by their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z" and str(root).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    (project.root / "docs" / "numbers.txt").write_text("one")
+    assert project.executed() == {"softmax", "positions", "data"}
+    yield project
+    assert orphans(project.root) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "ran"),
+    [
+        ("docs/softmax.md", "Prose.", "Other prose.", set()),
+        ("conf/static/site.css", "a", "a ", set()),
+        ("docs/softmax.md", "zeros", "ones", {"softmax"}),
+        ("attn_examples/positions.py", "    return", "    0  # nothing\n    return", {"positions"}),
+        ("attn_examples/normalizers.py", '"""', '"""Now: ', {"softmax", "positions"}),
+        ("docs/numbers.txt", "one", "two", {"data"}),
+        ("conf/pins.txt", "torch==", "torch== ", {"softmax", "positions", "data"}),
+    ],
+)
+def test_a_page_runs_again_when_it_must(
+    project: Project, file: str, old: str, new: str, ran: set[str]
+) -> None:
+    before = (project.root / file).read_text()
+    site = project.site()
+    project.edit(file, old, new)
+    expected = ran - {"positions"} if "normalizers" in file else ran
+    assert project.executed() == expected
+    (project.root / file).write_text(before)
+    assert project.executed() == set()  # going back, nothing runs
+    assert project.site() == site
+
+
+def test_an_edit_gives_what_a_clean_build_gives(project: Project) -> None:
+    before = project.site()
+    project.edit("docs/softmax.md", "# Softmax\n\nProse.", "# The softmax\n\nHello *you*.")
+    project.run()
+    edited = project.site()
+    clean = project.run("--into", "clean")
+    assert edited == project.site("clean"), clean
+    assert "The softmax" in project.published("positions")  # a page that names it
+    assert "Nothing has changed" in project.run()
+    project.edit("docs/softmax.md", "# The softmax\n\nHello *you*.", "# Softmax\n\nProse.")
+    project.run()
+    assert project.site() == before
+
+
+def test_a_deleted_page_takes_its_outputs_with_it(project: Project) -> None:
+    more = SOFTMAX.replace("zeros", "ones")
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, more=more)
+    assert project.executed() == {"more"}
+    kept = len(list((project.root / "build" / "executed").glob("*.json")))
+    (project.root / "docs" / "more.md").unlink()
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    assert project.executed() == set()
+    assert not [name for name in project.site() if "more" in name]
+    assert len(list((project.root / "build" / "executed").glob("*.json"))) == kept - 1
+
+
+def test_nothing_leaks_from_page_to_page(project: Project, tmp_path: Path) -> None:
+    leak = FRONT + (
+        "# Leak\n\n```{code-cell} python3\nimport os, random, sys\nimport matplotlib as mpl\n"
+        "import matplotlib.pyplot as plt\nimport torch\n\n"
+        "print(torch.rand(1).item(), torch.get_num_threads(), torch.get_default_dtype(),\n"
+        "      plt.get_fignums(), mpl.rcParams['lines.linewidth'], os.environ.get('LEAK'),\n"
+        "      os.path.basename(os.getcwd()), 'leak' in sys.modules, 'secret' in globals())\n"
+        "torch.manual_seed(1)\ntorch.set_default_dtype(torch.float64)\ntorch.set_num_threads(2)\n"
+        "figure = plt.figure()\nplt.close = lambda *_: None\nmpl.rcParams['lines.linewidth'] = 9\n"
+        "os.environ['LEAK'] = '1'\nos.chdir('/')\nsys.modules['leak'] = sys\nsecret = 1\n"
+        "torch.leak = 1\n```\n"
+    )
+    leak = leak.replace("figure = plt.figure()", "figure = plt.figure(); plt.close(figure)")
+    project.write(
+        softmax=SOFTMAX, positions=POSITIONS, data=DATA, **{f"leak{i}": leak for i in range(4)}
+    )
+    project.run()
+    printed = set()
+    for i in range(4):
+        html = project.published(f"leak{i}")
+        printed.add(html[html.index("torch.float32") - 40 :][:150])
+        (project.root / "docs" / f"leak{i}.md").unlink()
+    assert len(printed) == 1
+    assert "docs False False" in printed.pop()
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    project.run()
+
+
+def test_a_cell_over_its_limit_is_named_and_the_others_are_too(project: Project) -> None:
+    before = project.site()
+    slow = FRONT + "# A\n\n```{code-cell} python3\n1\n```\n\n"
+    slow += "```{code-cell} python3\nimport time\ntime.sleep(600)\n```\n"
+    dead = FRONT + "# A\n\n```{code-cell} python3\nimport os\nos.kill(os.getpid(), 9)\n```\n"
+    wrong = FRONT + "# A\n\n```{code-cell} python3\n1 / 0\n```\n"
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, a=slow, b=dead, c=wrong)
+    process = project.start("--limit", "4")
+    printed, _ = process.communicate()
+    assert process.returncode == 1
+    last = printed[printed.index("\nFAILED") :]
+    assert "FAILED docs/a.md, line 11, cell 2\nthe cell ran longer than the limit of 4 s" in last
+    assert "FAILED docs/b.md, line 7, cell 1\nthe kernel died in this cell" in last
+    assert "FAILED docs/c.md, line 7, cell 1" in last
+    assert last.endswith("ZeroDivisionError: division by zero\n")
+    assert "multiprocess" not in printed
+    for name in "abc":
+        (project.root / "docs" / f"{name}.md").unlink()
+    assert project.site() == before
+    assert orphans(project.root) == []
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    assert project.executed() == set()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_build_that_is_ended_leaves_all_as_it_was(project: Project, how: int) -> None:
+    before = project.site()
+    project.write(softmax=SLOW.replace("sleep(2)", "sleep(60)"), positions=POSITIONS, data=DATA)
+    process = project.start()
+    time.sleep(4.5 if how != signal.SIGKILL else 6)
+    process.send_signal(how)
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    time.sleep(0.5)
+    assert orphans(project.root) == []
+    assert project.site() == before
+    if how == signal.SIGINT:
+        assert "interrupted" in printed
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    project.run()
+    assert project.site() == before
+
+
+def test_two_builds_at_once_wait_for_each_other(project: Project) -> None:
+    project.write(softmax=SLOW, positions=POSITIONS, data=DATA)
+    first = project.start()
+    time.sleep(1.0)
+    second = project.start()
+    printed, _ = second.communicate()
+    assert f"Another build (process {first.pid})" in printed
+    assert "Nothing has changed" in printed
+    assert first.wait() == second.returncode == 0
+    first.communicate()
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    project.run()
+
+
+def test_a_full_disk_leaves_the_site_that_stood(project: Project) -> None:
+    before = project.site()
+    project.edit("docs/softmax.md", "Prose.", "Other prose.")
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done: Any = subprocess.run(
+        [sys.executable, "conf/build.py"], cwd=project.root, preexec_fn=no_room,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "File too large" in done.stdout.strip().splitlines()[-1]
+    assert project.site() == before
+    project.edit("docs/softmax.md", "Other prose.", "Prose.")
+    project.run()
+    assert project.site() == before
+
+
+def test_two_cold_builds_are_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    other = Project(tmp_path / "another place")
+    other.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    (other.root / "docs" / "numbers.txt").write_text("one")
+    process = subprocess.run(
+        ["taskset", "-c", "0", sys.executable, "conf/build.py"],
+        cwd=other.root,
+        env=os.environ | {"TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8", "COLUMNS": "40"},
+        check=False,
+    )
+    assert process.returncode == 0
+    assert other.site() == project.site()
+
+
+def test_verify_tells_which_page_is_not_what_the_sources_give(project: Project) -> None:
+    published = project.root / "published"
+    shutil.copytree(project.root / "build" / "html", published)
+    command = [sys.executable, "conf/verify.py", "published", "--into", "build"]
+
+    def verify() -> tuple[int, list[str]]:
+        done = subprocess.run(command, cwd=project.root, text=True, capture_output=True)
+        return done.returncode, done.stdout.splitlines()
+
+    status, lines = verify()
+    assert status == 0
+    assert any(line.split() == ["same", "softmax.html"] for line in lines)
+    page = published / "softmax.html"
+    page.write_text(page.read_text().replace("0.5", "0.6"))
+    (published / "data.html").unlink()
+    (published / "extra.html").write_text("")
+    status, lines = verify()
+    assert status == 1
+    wrong = {tuple(line.rsplit(maxsplit=1)) for line in lines if "html" in line}
+    assert {("differs", "softmax.html"), ("missing", "data.html")} <= wrong
+    assert ("not from these sources", "extra.html") in wrong
+    assert ("same", "positions.html") in wrong
