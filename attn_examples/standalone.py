@@ -138,7 +138,8 @@ def _lay_out(imports: str, definitions: list[str], kept: list[str]) -> list[str]
     return laid + kept[1:]
 
 
-def names_in(source: str) -> tuple[set[str], set[str]]:
+@cache
+def names_in(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the global names that a piece of source binds, and those that it uses."""
     scopes = [symtable.symtable(source, "source", "exec")]
     bound = {s.get_name() for s in scopes[0].get_symbols() if s.is_assigned() or s.is_imported()}
@@ -153,7 +154,7 @@ def names_in(source: str) -> tuple[set[str], set[str]]:
         used |= {s.get_name() for t in inner for s in t.get_symbols() if s.is_global()}
         bound |= {s.get_name() for t in inner for s in t.get_symbols() if s.is_declared_global()}
         scopes += inner
-    return bound, used
+    return frozenset(bound), frozenset(used)
 
 
 def split(source: str) -> list[str]:
@@ -220,6 +221,7 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
     return "\n".join(lines)
 
 
+@cache
 def shortened(source: str, *, summary: bool = False, checks: bool = True) -> str:
     """Leave out docstrings, or all but their first line, and if asked the checks of input."""
     first_lines = {
@@ -327,7 +329,8 @@ def _define(
 # -- Imports ---------------------------------------------------------------------------
 
 
-def _from_package(source: str) -> list[_Imported]:
+@cache
+def _from_package(source: str) -> tuple[_Imported, ...]:
     """Find what a piece of source imports from the package, at any depth."""
     found: list[_Imported] = []
     for node in ast.walk(ast.parse(source)):
@@ -343,7 +346,7 @@ def _from_package(source: str) -> list[_Imported]:
             for alias in node.names:
                 names = [alias.name] if alias.name != "*" else _exported(module)
                 found += [(module, name, alias.asname or name) for name in names]
-    return found
+    return tuple(found)
 
 
 def _is_ours(node: ast.ImportFrom) -> bool:
@@ -355,6 +358,7 @@ def _exported(module: str) -> list[str]:
     return names
 
 
+@cache
 def _without_package(source: str, hidden: bool) -> str:
     """Replace imports from the package by what binds the same names."""
 
@@ -369,12 +373,14 @@ def _without_package(source: str, hidden: bool) -> str:
     return rewrite(source, replace)
 
 
+@cache
 def is_import(source: str) -> bool:
     """Tell whether a piece of source is one import and nothing else."""
     body = ast.parse(source).body
     return len(body) == 1 and isinstance(body[0], ast.Import | ast.ImportFrom)
 
 
+@cache
 def _import_of(name: str, source: str) -> str:
     """Keep of an import the one name that is needed."""
     node = ast.parse(source).body[0]

@@ -1,71 +1,218 @@
 """Build the site: execute every page, check it, and put it in place only when whole.
 
-`nox -s docs` calls this in the environment that has what it needs.
+`nox -s docs` calls this in the environment that has what it needs. What a build leaves in
+its folder (by default build/):
+
+    html/            the site
+    executed/        what pages gave, by a key of all that it depends on
+    doctrees/        what Sphinx has read, kept only from a build without a fault
+    state.json       of what sources, tools and site that build was
+    report.json      each page with its cells, seconds and failures
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+LEFT_OVER = (".html-new", ".html-old", "jupyter_execute")
 
 
 def main() -> int:
     """Build, report, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", type=Path, help="build this page alone, without cross-references")
     parser.add_argument("--into", type=Path, default=ROOT / "build", help="where to build")
+    parser.add_argument("--builder", default="html", help="another of Sphinx's builders")
+    parser.add_argument("--limit", type=int, help="the seconds that a cell may take")
     options = parser.parse_args()
     into = options.into.resolve()
-    fresh = into / ".html-new"
-    for left_over in (into / "doctrees", fresh):
-        shutil.rmtree(left_over, ignore_errors=True)
     into.mkdir(parents=True, exist_ok=True)
+    os.environ["ATTN_BUILD_DIR"] = str(into)  # what is imported from here on looks there
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    try:
+        with alone(into):
+            status = build(into, options)
+    except KeyboardInterrupt:
+        status = 1
+    except OSError as error:
+        return fail(f"The build stopped: {error}. The site that stood before is untouched.")
+    if ended:  # Sphinx may have caught it
+        return fail("The build was interrupted. The site that stood before is untouched.")
+    return status
+
+
+def build(into: Path, options: argparse.Namespace) -> int:
+    """Build into a folder that no other build uses."""
+    from extensions.about_build import commit
+
+    page, builder = options.page, options.builder
+    restore(into)
+    tools, sources = tools_state(), folder_state(ROOT / "docs") + commit(ROOT)
+    known = read_state(into / "state.json")
+    html = into / "html"
+    pages = sorted(f.relative_to(ROOT).as_posix() for f in (ROOT / "docs").rglob("*.md"))
+    same_tools = known.get("tools") == tools
+    same = same_tools and known.get("sources") == sources
+    if builder == "html" and not page and same and known.get("site") == folder_state(html):
+        print(f"Nothing has changed. The site is in {html / 'index.html'}", flush=True)
+        return 0
     (into / "report.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", "conf", "-q"]
-    command += ["-d", str(into / "doctrees")]
-    if options.page:
-        page = options.page.resolve().relative_to(ROOT / "docs")
-        command += ["-D", f"include_patterns={page.as_posix()},reference/bibliography.md"]
-        command += ["-D", f"root_doc={page.with_suffix('').as_posix()}"]
+    fresh = into / (".html-new" if builder == "html" else builder)
+    doctrees = into / "doctrees"
+    if builder != "html" and not same:
+        doctrees = into / f"doctrees-{builder}"
+    if builder == "html" and not page:
+        (into / "state.json").unlink(missing_ok=True)  # until this build is whole
+        keep = same_tools and known["pages"] == pages  # Sphinx reads again what has changed
     else:
-        command += ["-n", "-W", "--keep-going"]
-    command += ["docs", str(fresh)]
-    status = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"ATTN_BUILD_DIR": str(into)}, check=False
-    ).returncode
+        keep = builder != "html" and same
+    if page:
+        doctrees = into / "doctrees-page"
+    if not keep:
+        shutil.rmtree(doctrees, ignore_errors=True)
+    status = run_sphinx(into, doctrees, fresh, options)
     failures = print_report(into / "report.json")
     if status or failures:
-        print("\n".join(failures) or "The build failed: see the warnings above.", flush=True)
-        return 1
-    put_in_place(fresh, into / "html")
-    print(f"The site is in {into / 'html' / 'index.html'}", flush=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(doctrees, ignore_errors=True)  # its warnings would not be given again
+        return fail("\n".join(failures) or "The build failed: see the warnings above.")
+    if builder != "html":
+        return 0
+    if not page:  # the same pages as plain Markdown, from what was read
+        markdown = [sys.executable, "-m", "sphinx", "-b", "markdown", "-c", "conf", "-q", "-W"]
+        subprocess.run([*markdown, "-d", str(doctrees), "docs", str(fresh)], cwd=ROOT, check=True)
+    put_in_place(fresh, html)
+    if not page:
+        site = folder_state(html)
+        state = {"tools": tools, "pages": pages, "sources": sources, "site": site}
+        write_whole(into / "state.json", json.dumps(state, indent=1))
+    else:
+        (into / "state.json").unlink(missing_ok=True)
+    print(f"The site is in {html / 'index.html'}", flush=True)
     return 0
 
 
+def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namespace) -> int:
+    """Run Sphinx in this process, so that nothing of it outlives this process."""
+    os.chdir(ROOT)
+    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees), "-j", "auto"]
+    if options.limit:
+        command += ["-D", f"nb_execution_timeout={options.limit}"]
+    if options.page:
+        name = options.page.resolve().relative_to(ROOT / "docs")
+        command += ["-D", f"include_patterns={name.as_posix()},reference/bibliography.md"]
+        command += ["-D", f"root_doc={name.with_suffix('').as_posix()}"]
+    elif options.builder == "html":
+        command += ["-n", "-W", "--keep-going"]
+    from sphinx.cmd.build import build_main
+
+    return build_main([*command, "docs", str(fresh)])
+
+
+@contextmanager
+def alone(into: Path) -> Iterator[None]:
+    """Hold the build folder; wait for another build that holds it."""
+    with (into / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            who = lock.read().strip() or "?"
+            print(f"Another build (process {who}) uses {into}: waiting for it.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        print(os.getpid(), file=lock, flush=True)
+        yield
+
+
+def restore(into: Path) -> None:
+    """Clear up after a build that was killed, even between the two steps of a swap."""
+    if (into / ".html-old").exists() and not (into / "html").exists():
+        (into / ".html-old").rename(into / "html")
+    for name in LEFT_OVER:
+        shutil.rmtree(into / name, ignore_errors=True)
+
+
+def tools_state() -> str:
+    """Name all that turns pages into a site: settings, package, Python, what is installed."""
+    installed = sorted(f"{d.name}=={d.version}" for d in metadata.distributions())
+    settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("ATTN_EX")]
+    folders = [folder_state(ROOT / name) for name in ("conf", "attn_examples")]
+    return json.dumps([sys.version, settings, folders, digest("\n".join(installed).encode())])
+
+
+def folder_state(folder: Path) -> str:
+    """Name all files of a folder, with their contents."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+    lines = [f"{f.relative_to(folder).as_posix()} {digest(f.read_bytes())}" for f in files]
+    return digest("\n".join(lines).encode()) if lines else ""
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """Read what an earlier build wrote, if it is there and whole."""
+    try:
+        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return state
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
 def print_report(file: Path) -> list[str]:
-    """Print each page with its cells and seconds; return what failed, to be printed last."""
-    if not file.exists():
+    """Print what ran and what took longest; return what failed, to be printed last."""
+    report = read_state(file)
+    if not report:
         return []
-    report = json.loads(file.read_text(encoding="utf-8"))
     pages = report["pages"]
-    width = max((len(name) for name in pages), default=4)
-    print(f"\n{'page':{width}}  cells  seconds")
-    for name, page in pages.items():
-        how = "  from the cache" if page["cached"] else ""
-        print(f"{name:{width}}  {page['cells']:5}  {page['seconds']:7.2f}{how}")
+    ran = {name: page for name, page in pages.items() if page["cells"] and not page["cached"]}
+    slowest = sorted(ran, key=lambda name: -ran[name]["seconds"])[:10]
+    width = max(map(len, slowest), default=4)
+    if ran:
+        print(f"\n{'the slowest':{width}}  cells  seconds")
+    for name in slowest:
+        print(f"{name:{width}}  {ran[name]['cells']:5}  {ran[name]['seconds']:7.1f}")
     cells = sum(page["cells"] for page in pages.values())
-    seconds = sum(page["seconds"] for page in pages.values())
-    print(f"{len(pages)} pages, {cells} cells run, {seconds:.1f} seconds in cells\n")
-    failures = [failure for page in pages.values() for failure in page["failures"]]
+    seconds = sum(page["seconds"] for page in ran.values())
+    cached = sum(bool(page["cells"]) for page in pages.values()) - len(ran)
+    print(
+        f"{len(pages)} pages, {cells} cells run: {len(ran)} pages executed in {seconds:.1f} s, "
+        f"{cached} from the cache",
+        flush=True,
+    )
     lines = []
-    for failure in failures:
+    for failure in (failure for page in pages.values() for failure in page["failures"]):
         cell = f", cell {failure['cell']}" if failure["cell"] else ""
         lines += ["", f"FAILED {failure['file']}, line {failure['line']}{cell}", failure["error"]]
     if report["crash"]:
@@ -76,11 +223,17 @@ def print_report(file: Path) -> list[str]:
 def put_in_place(fresh: Path, html: Path) -> None:
     """Swap the new site for the old one: a reader never meets half a site."""
     old = html.with_name(".html-old")
-    shutil.rmtree(old, ignore_errors=True)
     if html.exists():
         html.rename(old)
     fresh.rename(html)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def fail(message: str) -> int:
+    """Say last what went wrong."""
+    sys.stderr.flush()
+    print(message, flush=True)
+    return 1
 
 
 if __name__ == "__main__":

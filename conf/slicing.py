@@ -104,7 +104,7 @@ class Page:
 
     def _read(self, text: str, cell: int) -> Statement:
         body = ast.parse(text).body
-        binds, uses = names_in(text)
+        binds, uses = map(set, names_in(text))
         statement = Statement(text, cell, binds, uses)
         for node in body:
             self._note_imports(node)

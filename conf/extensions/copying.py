@@ -141,24 +141,30 @@ def pasteable(texts: Sequence[str]) -> list[str]:
     for text in texts:
         if ends_block and text and not text.startswith("\n"):
             pasted.append("")
-        tree = ast.parse(text)
-        lines = text.splitlines() if text else [""]
-        strings = {
-            line
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant | ast.JoinedStr)
-            for line in range(node.lineno, node.end_lineno or 0)
-        }
-        for node in tree.body:
-            if isinstance(node, COMPOUND):
-                for number in range(node.lineno, node.end_lineno or 0):
-                    if not lines[number - 1].strip() and number not in strings:
-                        following = next(line for line in lines[number:] if line.strip())
-                        indent = len(following) - len(following.lstrip())
-                        lines[number - 1] = " " * max(indent, 4)
-        pasted.append("\n".join(lines))
-        ends_block = bool(tree.body) and isinstance(tree.body[-1], COMPOUND)
+        joined, ends_block = _without_empty_lines(text)
+        pasted.append(joined)
     return pasted
+
+
+@cache
+def _without_empty_lines(text: str) -> tuple[str, bool]:
+    """Indent the empty lines within blocks; say whether a block comes last."""
+    tree = ast.parse(text)
+    lines = text.splitlines() if text else [""]
+    strings = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        for line in range(node.lineno, node.end_lineno or 0)
+    }
+    for node in tree.body:
+        if isinstance(node, COMPOUND):
+            for number in range(node.lineno, node.end_lineno or 0):
+                if not lines[number - 1].strip() and number not in strings:
+                    following = next(line for line in lines[number:] if line.strip())
+                    indent = len(following) - len(following.lstrip())
+                    lines[number - 1] = " " * max(indent, 4)
+    return "\n".join(lines), bool(tree.body) and isinstance(tree.body[-1], COMPOUND)
 
 
 def collect(app: Sphinx, doctree: nodes.document) -> None:

@@ -24,6 +24,7 @@ import nbformat
 from sphinx.application import Sphinx
 
 from attn_examples.standalone import inline, split
+from extensions import execution
 from extensions.copying import dependencies, header, read_files_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -154,10 +155,9 @@ def notebook_and_script(
 def offer(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Write the downloads of a page and link to them."""
     env: Any = app.env
-    file = Path(app.outdir).parent / "jupyter_execute" / f"{page}.ipynb"
-    if not env.attn_pieces.get(page, {}).get("cells") or not file.exists():
+    if not env.attn_pieces.get(page, {}).get("cells"):
         return
-    executed = nbformat.read(file, as_version=4)
+    executed = execution.PAGES[page].notebook
     source = Path(env.doc2path(page))
     origin = f"{app.config.project}, {page}"
     texts = notebook_and_script(executed, source.parent, origin, app.config.html_baseurl)

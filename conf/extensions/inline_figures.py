@@ -16,6 +16,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
+from extensions.small_svg import simplify
+
 logger = logging.getLogger(__name__)
 
 INK = "#14181f"  # attn_examples.figures.INK, without importing matplotlib
@@ -49,7 +51,7 @@ class InlineFigures(SphinxTransform):
             if path.suffix == ".svg":
                 markup = inline(path.read_text(encoding="utf-8"), alt, f"f{number}")
                 box = f'<div class="figure-svg">{markup}</div>'
-                image.replace_self(nodes.raw("", box, format="html"))
+                image.replace_self(nodes.raw("", box, format="html", figure=alt))
 
 
 def _is_drawn(image: nodes.image) -> bool:
@@ -79,8 +81,7 @@ def inline(svg: str, alt: str, prefix: str) -> str:
         One `<svg>` element without metadata, sized by its view box.
     """
     root = ElementTree.fromstring(svg)
-    for metadata in root.findall(f"{{{SVG}}}metadata"):
-        root.remove(metadata)
+    simplify(root)
     referenced = set(REFERENCE.findall(svg)) | set(re.findall(r'xlink:href="#([^"]+)"', svg))
     for element in root.iter():
         name = element.attrib.pop("id", None)
@@ -92,8 +93,6 @@ def inline(svg: str, alt: str, prefix: str) -> str:
             else:
                 value = REFERENCE.sub(rf"url(#{prefix}-\1)", value)
                 element.set(key, value.replace(INK, "currentColor"))
-        if element.tag == f"{{{SVG}}}style" and element.text:
-            element.text = None  # "*{stroke-linejoin: round; ...}": in site.css
     width = float(root.attrib.pop("width").removesuffix("pt"))
     root.attrib.pop("height")
     root.set("style", f"width: {width:.0f}pt")

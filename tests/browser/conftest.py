@@ -4,6 +4,8 @@ Run them with `nox -s browser`, after `nox -s docs`. The fixtures:
 
 `site`
     the address of the site in build/html, served below a sub-path, ending in "/"
+`root_site`
+    the same where it was built for, as the page for lost readers, 404.html, must know it
 `browser`
     Debian's Chromium, one for all tests
 `visit`
@@ -17,6 +19,7 @@ Run them with `nox -s browser`, after `nox -s docs`. The fixtures:
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +27,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    Response,
+    sync_playwright,
+)
 
 from tests.browser.server import serving
 
@@ -83,22 +94,21 @@ class Visit:
             if response.status >= 400:
                 self.errors.append(f"{response.status} {response.url}")
 
-        def done(request: Any) -> None:
+        def done(request: Request) -> None:
             self.requests[request.url] = request.sizes()["responseBodySize"]
 
-        def asked(request: Any) -> None:
+        def asked(request: Request) -> None:
             self.requests.setdefault(request.url, 0)
 
         self.page.on("request", asked)
         self.page.on("requestfinished", done)
         self.page.on("response", answered)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console",
-            lambda message: (
-                self.errors.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
+        self.page.on("console", self._note)
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +116,14 @@ def site() -> Iterator[str]:
     if not (HTML / "index.html").exists():
         pytest.exit("there is no site in build/html: run `nox -s docs` first", returncode=1)
     with serving(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def root_site() -> Iterator[str]:
+    lost = (HTML / "404.html").read_text(encoding="utf-8")
+    prefix = re.search(r'href="([^"]*)_static/site-', lost)
+    with serving(HTML, prefix=prefix[1] if prefix else "/") as address:
         yield address
 
 
@@ -123,7 +141,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(site: str, browser: Browser) -> Iterator[Callable[..., Visit]]:
+def visit(site: str, root_site: str, browser: Browser) -> Iterator[Callable[..., Visit]]:
     contexts = []
 
     def visit(path: str, *, scheme: Any = "light", width: int = 1440, **settings: Any) -> Visit:
@@ -134,7 +152,8 @@ def visit(site: str, browser: Browser) -> Iterator[Callable[..., Visit]]:
         contexts.append(context)
         seen = Visit(context.new_page())
         seen.watch()
-        address = path if "://" in path else site + path
+        base = root_site if path == "404.html" else site
+        address = path if "://" in path else base + path
         seen.page.goto(address, wait_until="networkidle")
         return seen
 

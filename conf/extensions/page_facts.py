@@ -1,0 +1,88 @@
+"""Tell readers, and those who lead them here, what a page is: in a line, a number, a list.
+
+The gap: Sphinx writes no description of a page, does not say how long it takes nor where
+in its chapter it stands, and knows no robots.txt.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+WORDS_PER_MINUTE = 200
+LONGEST = 200  # what search engines show of a description
+
+
+def describe(doctree: nodes.document) -> str:
+    """Return the first sentences of a page, as many as make a description."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split()).removeprefix("In one sentence. ")
+        sentences = re.split(r"(?<=[.?]) (?=[A-Z])", text)
+        said = sentences[0]
+        for sentence in sentences[1:]:
+            if len(said) + len(sentence) >= LONGEST:
+                break
+            said += f" {sentence}"
+        if len(said) > LONGEST:
+            said = said[: said.rfind(" ", 0, LONGEST)] + " …"
+        return said
+    return ""
+
+
+def minutes(doctree: nodes.document) -> int:
+    """Return about how long it takes to read a page, its code included."""
+    kinds = (nodes.paragraph, nodes.literal_block, nodes.title)
+    parts = [node for node in doctree.findall(nodes.TextElement) if isinstance(node, kinds)]
+    return max(1, round(sum(len(part.astext().split()) for part in parts) / WORDS_PER_MINUTE))
+
+
+def chapters(app: Sphinx) -> dict[str, tuple[str, int, int]]:
+    """Return for each page its chapter, its number in it, and how many pages that has."""
+    root = app.env.get_doctree(app.config.root_doc)
+    return {
+        name: (toctree["caption"], number, len(toctree["includefiles"]))
+        for toctree in root.findall(addnodes.toctree)
+        if toctree["caption"]
+        for number, name in enumerate(toctree["includefiles"], start=1)
+    }
+
+
+def add_facts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Give a page's template its description, reading time and place."""
+    description = describe(doctree) if doctree else ""
+    title = re.sub(r"<[^>]+>", "", context.get("title") or "Search")
+    description = description or f"{title} of {app.config.project}"
+    tag = f'<meta name="description" content="{html.escape(description)}"/>\n'
+    context["metatags"] = context.get("metatags", "") + tag
+    if doctree:
+        known: Any = app
+        if not hasattr(app, "attn_chapters"):
+            known.attn_chapters = chapters(app)
+        context["meta"] = (context.get("meta") or {}) | {"og:description": description}
+        context["page_minutes"] = minutes(doctree)
+        context["page_chapter"] = known.attn_chapters.get(page)
+
+
+def write_robots(app: Sphinx, exception: Exception | None) -> None:
+    """Let every machine read everything, and name the list of pages where there is one."""
+    if exception or app.builder.format != "html":
+        return
+    lines = ["User-agent: *", "Allow: /"]
+    if app.config.html_baseurl:
+        lines += [f"Sitemap: {app.config.html_baseurl}sitemap.xml"]
+    Path(app.outdir, "robots.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("html-page-context", add_facts, priority=400)  # before Open Graph's
+    app.connect("build-finished", write_robots)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

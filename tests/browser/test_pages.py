@@ -1,0 +1,89 @@
+"""Every page, in both modes, at three widths: nothing is fetched from elsewhere or broken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.browser.conftest import ONE_OF_EACH_KIND, PAGES, Visit
+
+WIDTHS = (320, 768, 1440)
+
+# What stands on a page and is shown: headings in order, and what lacks something
+LOOK = """() => {
+  const shown = (element) => element.checkVisibility();
+  const say = (element) => element.outerHTML.slice(0, 120);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  return {
+    levels: all("h1, h2, h3, h4, h5, h6").filter(shown).map((h) => Number(h.tagName[1])),
+    unnamed: all("img:not([alt]), svg[role=img]:not([aria-label])").map(say),
+    broken: all("img").filter((img) => !img.complete || !img.naturalWidth).map(say),
+    unsized: all("img:not([width][height])").map(say),
+    boxed: all("article img, article svg").filter(
+      (image) => getComputedStyle(image).backgroundColor !== "rgba(0, 0, 0, 0)").map(say),
+    unscoped: all("th:not([scope])").map(say),
+    tableless: all("article table").filter((table) => !table.querySelector("th")).map(say),
+    twice: all("[id]").map((e) => e.id).filter((id, i, ids) => ids.indexOf(id) !== i),
+    policy: document.querySelector("meta[http-equiv=Content-Security-Policy]")?.content,
+  };
+}"""
+SIDEWAYS = """() => {
+  const page = document.documentElement;
+  if (page.scrollWidth <= page.clientWidth) return [];
+  const wide = [...document.querySelectorAll("body *")]
+    .filter((element) => element.getBoundingClientRect().right > page.clientWidth + 1);
+  return wide.slice(0, 3).map((element) => element.outerHTML.slice(0, 120));
+}"""
+
+
+def axe(page: Page, *, without: tuple[str, ...] = (), contrast: bool = True) -> list[str]:
+    """Return what axe finds, a line each."""
+    found = Axe().run(
+        page,
+        context={"exclude": [[selector] for selector in without]},
+        options={
+            "resultTypes": ["violations"],
+            "rules": {"color-contrast": {"enabled": contrast}},
+        },
+    )
+    return [
+        f"{rule['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+        for rule in found.response["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_and_for_everyone(
+    visit: Callable[..., Visit], path: str, scheme: str
+) -> None:
+    seen = visit(path, scheme=scheme)
+    hosts = {urlsplit(address).netloc for address in seen.requests if address[:5] != "data:"}
+    assert hosts == {urlsplit(seen.page.url).netloc}
+    found = seen.page.evaluate(LOOK)
+    levels = found.pop("levels")
+    assert levels.count(1) == 1, levels
+    assert levels[0] == 1, levels
+    assert all(after <= before + 1 for before, after in pairwise(levels)), levels
+    policy = found.pop("policy") or ""
+    assert "default-src 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert not re.search(r"script-src [^;]*unsafe-inline", policy)
+    assert not any(found.values()), found
+    for width in WIDTHS:
+        seen.page.set_viewport_size({"width": width, "height": 900})
+        assert seen.page.evaluate(SIDEWAYS) == [], f"sideways at {width}"
+    # The colours of code come from one stylesheet, and take axe as long as all else together
+    without = (".katex-html",) if path in ONE_OF_EACH_KIND else (".katex-html", "pre")
+    assert axe(seen.page, without=without) == []
+    if scheme == "light":
+        seen.page.set_viewport_size({"width": 320, "height": 900})
+        assert axe(seen.page, without=(".katex-html",), contrast=False) == []
+    assert seen.errors == []

@@ -1,0 +1,200 @@
+"""What readers do with the pages: by keyboard, in the dark, on paper, offline, without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import HTML, ONE_OF_EACH_KIND, PAGES, Visit
+
+Visiting = Callable[..., Visit]
+PUBLISHED = Path(__file__).with_name("published.txt").read_text(encoding="utf-8").split()
+KB = 1000
+FOCUSED = """() => {
+  const element = document.activeElement;
+  if (element === document.body) return null;
+  const { outlineStyle, outlineWidth } = getComputedStyle(element);
+  const box = element.getBoundingClientRect();
+  return {
+    at: [...document.querySelectorAll("*")].indexOf(element),
+    name: element.outerHTML.slice(0, 120),
+    inside: box.bottom > 0 && box.top < innerHeight,
+    outlined: outlineStyle !== "none" && parseFloat(outlineWidth) >= 1,
+  };
+}"""
+CONTROLS = """() => [...document.querySelectorAll("a[href], button, summary, input")]
+  .filter((element) => element.checkVisibility({ visibilityProperty: true })).length"""
+
+
+@pytest.mark.parametrize("path", ONE_OF_EACH_KIND)
+def test_the_keyboard_reaches_and_shows_every_control(visit: Visiting, path: str) -> None:
+    page = visit(path).page
+    page.evaluate("document.activeElement.blur()")  # the search page starts in its field
+    page.evaluate("document.body.tabIndex = -1, document.body.focus()")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to main content"
+    page.keyboard.press("Shift+Tab")
+    seen: list[dict[str, Any]] = []  # each that can be reached, and what it looks like then
+    while len(seen) < 1500:
+        page.keyboard.press("Tab")
+        now = page.evaluate(FOCUSED)
+        if now is None or (seen and now["at"] == seen[0]["at"]):
+            break
+        seen.append(now)
+    assert [at["at"] for at in seen] == sorted(at["at"] for at in seen)
+    assert [at["name"] for at in seen if not (at["outlined"] and at["inside"])] == []
+    assert len(seen) >= page.evaluate(CONTROLS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_mode_is_the_readers_and_stays(visit: Visiting, scheme: str) -> None:
+    page = visit("types/causal.html", scheme=scheme).page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    theme = "document.documentElement.dataset.theme"
+    assert page.evaluate(theme) == scheme
+    grounds = {}
+    for expected in ("light", "dark", scheme):
+        page.click(".theme-switch-button")
+        assert page.evaluate(theme) == expected
+        grounds[expected] = page.evaluate(ground)
+    assert grounds["light"] != grounds["dark"]
+    page.click(".theme-switch-button")
+    page.reload()
+    assert page.evaluate(theme) == "light"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("grouped query", "types/"),
+        ("GQA", ""),
+        ("num_kv_heads", ""),
+        ("why divide by sqrt", "formulas/softmax-and-scale.html"),
+    ],
+)
+def test_search_finds(visit: Visiting, words: str, found: str) -> None:
+    seen = visit("types/causal.html")
+    seen.page.keyboard.press("Control+k")
+    seen.page.keyboard.type(words)
+    seen.page.keyboard.press("Enter")
+    results = seen.page.locator("#search-results ul.search li a")
+    results.first.wait_for()
+    seen.page.wait_for_load_state("networkidle")
+    links = [str(link.get_attribute("href")) for link in results.all()]
+    assert any(found in link for link in links[:5]), links[:5]
+    assert seen.errors == []
+
+
+@pytest.mark.parametrize("path", ["index.html", "types/causal.html", "search.html"])
+def test_the_folder_opens_from_disk(visit: Visiting, path: str) -> None:
+    seen = visit((HTML / path).resolve().as_uri(), scheme="dark")
+    assert seen.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert {address.split(":")[0] for address in seen.requests} <= {"file", "data"}
+    if path == "search.html":
+        seen.page.fill(".bd-search-container input", "causal mask")
+        seen.page.keyboard.press("Enter")
+        seen.page.locator("#search-results ul.search li a").first.wait_for()
+    else:
+        seen.page.click("a.right-next")
+        assert seen.page.title()
+        assert seen.errors == []
+
+
+@pytest.mark.parametrize("path", ONE_OF_EACH_KIND)
+def test_reads_without_scripts(visit: Visiting, path: str) -> None:
+    seen = visit(path, java_script_enabled=False)
+    assert seen.errors == []
+    assert seen.page.locator("article, .bd-search-container").first.inner_text()
+    assert seen.page.locator(".theme-switch-button").is_hidden()
+    assert seen.page.locator("details.menu > summary").count() in (0, 1)
+
+
+@pytest.mark.parametrize("path", ["types/causal.html", "practice/bert.html", "reference/api.html"])
+def test_prints_whole(visit: Visiting, path: str) -> None:
+    page = visit(path, width=794).page  # A4 at 96 dots an inch
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("article details:not([open])").count() == 0
+    for gone in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".enlarge"):
+        assert not any(part.is_visible() for part in page.locator(gone).all()), gone
+    cut = """() => [...document.querySelectorAll("article pre")]
+      .filter((pre) => pre.scrollWidth > pre.clientWidth + 1).map((pre) => pre.textContent)"""
+    assert page.evaluate(cut) == []
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_a_figure_is_enlarged_by_click_and_key(visit: Visiting) -> None:
+    page = visit("types/causal.html", width=320).page
+    dialog = page.locator("dialog.large-figure")
+    figure = page.locator(".figure-svg > svg").nth(1)
+    alt = figure.get_attribute("aria-label")
+    page.locator("button.enlarge").nth(1).focus()
+    page.keyboard.press("Enter")
+    assert dialog.locator("svg[role=img]").get_attribute("aria-label") == alt
+    page.keyboard.press("Escape")
+    assert dialog.is_hidden()
+    assert figure.get_attribute("aria-label") == alt  # back in its place
+    figure.click()
+    assert dialog.is_visible()
+    dialog.locator("button.close").click()
+    assert dialog.is_hidden()
+
+
+def test_a_link_previews_what_it_leads_to(visit: Visiting) -> None:
+    page = visit("types/causal.html").page
+    card = page.get_by_role("tooltip")
+    for target, text in (("bibliography.html#", "Vaswani"), ("api.html#attn_examples", "mask")):
+        page.locator(f"article a[href*='reference/{target}'] >> visible=true").first.hover()
+        card.wait_for(state="visible")
+        assert text in card.inner_text()
+        page.keyboard.press("Escape")
+        assert card.is_hidden()
+        page.mouse.move(0, 0)
+
+
+def test_scrolls_at_four_times_the_size(visit: Visiting) -> None:
+    page = visit("practice/bert.html", width=320, device_scale_factor=4).page
+    width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(width) <= 0
+
+
+def test_pages_are_light(visit: Visiting) -> None:
+    """A first visit, and a further one after a page with formulas has been read."""
+    known = set(visit("types/causal.html").requests)
+    first, further = {}, {}
+    for path in PAGES:
+        requests = visit(path).requests
+        first[path] = sum(requests.values())
+        further[path] = sum(size for address, size in requests.items() if address not in known)
+    print(*(f"{p:42} {first[p] / KB:6.1f} {further[p] / KB:6.1f}" for p in PAGES), sep="\n")
+    assert max(first.values()) <= 300 * KB
+    assert median(first.values()) <= 150 * KB
+    assert max(further.values()) <= 60 * KB
+
+
+def test_a_lost_reader_can_search(visit: Visiting, root_site: str) -> None:
+    seen = visit(f"{root_site}no/such/page.html")
+    assert seen.page.get_by_role("heading", level=1).inner_text() == "There is no such page"
+    assert len(seen.errors) == 2, seen.errors  # its own 404, as answer and in the console
+    seen.page.fill("article input[type=search]", "causal")
+    seen.page.keyboard.press("Enter")
+    seen.page.locator("#search-results ul.search li a").first.wait_for()
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path != "404.html"])
+def test_a_page_says_what_it_is(path: str) -> None:
+    text = (HTML / path).read_text(encoding="utf-8")
+    assert text.count('name="description"') == 1
+    assert "favicon" in text
+    if path in PUBLISHED and path not in ("index.html", "search.html"):
+        markdown = path.replace(".html", ".md")
+        assert (HTML / markdown).read_text(encoding="utf-8").startswith("# ")
+        assert f"({markdown})" in (HTML / "llms.txt").read_text(encoding="utf-8")
+
+
+def test_addresses_once_published_lead_somewhere() -> None:
+    assert [path for path in PUBLISHED if not (HTML / path).is_file()] == []
