@@ -311,7 +311,7 @@ def _define(
     if name not in defined:
         raise ValueError(f"{module} has no {name}")
     tool = module.count(".") > 1  # of a subpackage: no mechanism, its errors are its work
-    text = shortened(defined[name].strip("\n"), summary=True, checks=checks or tool)
+    text = shortened(defined[name].strip("\n"), summary=not tool, checks=checks or tool)
     if text in definitions.values():
         return
     nested = _from_package(text)

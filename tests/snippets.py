@@ -65,11 +65,16 @@ def cells(file: Path, root: Path) -> Iterator[Shown]:
     page = file.relative_to(root).with_suffix("").as_posix()
     data = soup.find(id="pieces")
     pieces = json.loads(data.get_text()) if data else {"texts": [], "cells": []}
+    shared = (
+        json.loads((file.parent / pieces["checker"]).read_text()) if "checker" in pieces else []
+    )
+    texts = dict(enumerate(pieces["texts"]))
+    texts |= {-1 - n: text for n, text in enumerate(shared)}
     for number, cell in enumerate(soup.select("div.cell"), start=1):
         code = cell.select_one("div.cell_input pre")
         assert code is not None, f"{page} has a cell without code"
         piece = pieces["cells"][number - 1] if pieces["cells"] else None
-        source = "\n".join(pieces["texts"][t] for t in piece) if piece else code.get_text().rstrip()
+        source = "\n".join(texts[t] for t in piece) if piece else code.get_text().rstrip()
         yield Shown(page, f"cell {number}", source + "\n", *outputs(cell))
     for block in soup.select("details.one-file pre"):
         yield Shown(page, "one file", block.get_text(), None)

@@ -1,13 +1,14 @@
 """Let every cell be copied as a piece that runs alone, and every mechanism as one file.
 
 The gap: sphinx-copybutton copies what is shown, which needs the cells before it and the
-package. The pieces of a page share their texts, which stand in the page once, as JSON;
-static/copying.js adds the buttons.
+package. The pieces of a page share their texts, which stand in the page once, as JSON, and
+those of the exercises' checker in a file that pages share; static/copying.js adds the buttons.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import sys
 from collections.abc import Sequence, Set
@@ -191,20 +192,37 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
         logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
     for file in PACKAGE.rglob("*.py") if cells else ():
         env.note_dependency(str(file))
-    texts = list(dict.fromkeys(text for piece in pieces if piece for text in piece))
-    place = {text: number for number, text in enumerate(texts)}
+    place = {text: -1 - number for number, text in enumerate(checker())}
+    texts = list(dict.fromkeys(t for piece in pieces if piece for t in piece if t not in place))
+    place |= {text: number for number, text in enumerate(texts)}
     env.attn_pieces[env.docname] = {
         "texts": texts,
         "cells": [piece and [place[text] for text in piece] for piece in pieces],
     }
 
 
+@cache
+def checker() -> tuple[str, ...]:
+    """Return the texts of the checker of exercises: many, and the same on several pages."""
+    pieces = inline(["from attn_examples.exercises import check, exercises"], checks=True)
+    return tuple(text for text in pasteable(pieces) if text)
+
+
 def add_pieces(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Put the pieces at the end of the page."""
     found = getattr(app.env, "attn_pieces", {}).get(page)
     if found and any(found["cells"]):
-        data = json.dumps(found, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+        if any(place < 0 for piece in found["cells"] for place in piece or ()):
+            shared = _json(checker())
+            name = f"_static/checker-{hashlib.sha256(shared.encode()).hexdigest()[:8]}.json"
+            Path(app.outdir, name).write_text(shared, encoding="utf-8")
+            found = found | {"checker": context["pathto"](name, 1)}
+        data = _json(found).replace("</", "<\\/")
         context["body"] += f'<script type="application/json" id="pieces">{data}</script>'
+
+
+def _json(thing: Any) -> str:
+    return json.dumps(thing, ensure_ascii=False, separators=(",", ":"))
 
 
 class OneFile(SphinxDirective):

@@ -34,25 +34,29 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const data = document.getElementById("pieces");
   if (!data) return;
-  const { texts, cells } = JSON.parse(data.textContent);
+  const { texts, cells, checker } = JSON.parse(data.textContent);
+  let shared; // the texts of the exercises' checker, fetched when they are first needed
+  const whole = async (piece) => {
+    if (checker && !shared) shared = await (await fetch(checker)).json();
+    return piece.map((index) => (index < 0 ? shared[-1 - index] : texts[index])).join("\n") + "\n";
+  };
   document.querySelectorAll("div.cell").forEach((cell, number) => {
     const piece = cells[number];
     if (!piece) return;
-    const text = piece.map((index) => texts[index]).join("\n") + "\n";
-    const lines = text.split("\n").length - 1;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy-runnable";
     button.textContent = "Copy runnable";
-    button.title = `Copy ${lines} lines that run alone, without attn_examples`;
+    button.title = "Copy code that runs alone, without attn_examples";
     button.addEventListener("click", async () => {
       try {
+        const text = await whole(piece);
         await copy(text);
         button.textContent = "Copied";
-        announce(`Copied ${lines} lines that run alone`);
+        announce(`Copied ${text.split("\n").length - 1} lines that run alone`);
       } catch {
         button.textContent = "Not copied";
-        announce("The browser did not allow copying");
+        announce("Not copied: the browser did not allow it");
       }
       setTimeout(() => { button.textContent = "Copy runnable"; }, 2000);
     });
