@@ -202,5 +202,5 @@ def publish_wheel(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx, after the theme has made its buttons."""
     app.connect("html-page-context", offer, priority=900)
-    app.connect("build-finished", publish_wheel)
+    app.connect("build-finished", publish_wheel, priority=950)  # slim deletes what is not named
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -37,9 +37,10 @@ def said(page: Any, words: str) -> None:
     expect(page.get_by_role("status")).to_contain_text(words)
 
 
-def run(program: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "piece.py").write_text(program)
     return subprocess.run(
-        [sys.executable, *options, "-c", program],
+        [sys.executable, "piece.py"],
         cwd=folder, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
@@ -53,6 +54,7 @@ def run(program: str, folder: Path, *options: str) -> subprocess.CompletedProces
         ("concepts/pitfalls.html", "token 0"),
         ("reference/notation.html", "mask has shape"),
         ("practice/speed.html", "rounds"),  # reads a file, which comes along
+        ("exercises/masks.html", "row"),  # and the checker
     ],
 )
 def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) -> None:
