@@ -130,7 +130,8 @@ def _lay_out(imports: str, definitions: list[str], kept: list[str]) -> list[str]
     laid: list[str] = []
     was_long = False
     for text in filter(None, (imports, *definitions, *kept[:1])):
-        is_long = isinstance(ast.parse(text).body[-1], _LONG)
+        body = ast.parse(text).body  # empty where there is but a comment
+        is_long = bool(body) and isinstance(body[-1], _LONG)
         if laid:
             laid += ["", ""] if is_long or was_long else [""]
         laid.append(text)

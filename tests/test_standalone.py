@@ -155,6 +155,10 @@ def test_imports_go_to_the_top_only_where_that_changes_nothing() -> None:
     assert pieces[-3:] == ["from math import sqrt", "sqrt = abs", "x = sqrt(-2)"]
 
 
+def test_a_comment_outlives_the_import_that_it_stood_before() -> None:
+    assert inline(["# why\nfrom attn_examples import dot"])[-1] == "# why"
+
+
 def test_names() -> None:
     found = names_in(
         "@decorate\ndef f(x, y=default):\n    global g\n    g = x + outer\n    x += 1\n"
