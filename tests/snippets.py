@@ -83,9 +83,17 @@ def cells(file: Path, root: Path) -> Iterator[Shown]:
 def outputs(cell: Tag) -> tuple[str, int, str]:
     """Return the text, the number of figures and the error that a cell shows."""
     texts = [pre.get_text() for pre in cell.select(".output.stream pre, .output.text_plain pre")]
+    texts += [words(block) for block in cell.select(".output.text_html")]
     errors = cell.select(".output.traceback pre")
     last = errors[-1].get_text().strip().splitlines()[-1] if errors else ""
     return "\n".join(text.rstrip("\n") for text in texts), len(cell.select("svg[role=img]")), last
+
+
+def words(html: Tag) -> str:
+    """Return the words of a report, but for the links, which only the site can make."""
+    for link in html.select("a, cite"):
+        link.decompose()
+    return " ".join(html.get_text(" ").split())
 
 
 def run(shown: Shown) -> Ran:
@@ -109,7 +117,10 @@ def run(shown: Shown) -> Ran:
     if value is not None and type(value).__name__ != "Figure":
         from IPython.lib.pretty import pretty
 
-        parts.append(pretty(value))
+        if hasattr(value, "_repr_html_"):
+            parts.append(words(BeautifulSoup(value._repr_html_(), "html.parser")))
+        else:
+            parts.append(pretty(value))
     ran.text = "\n".join(part for part in parts if part)
     return ran
 
