@@ -6,6 +6,7 @@ its folder (by default build/):
     html/            the site
     executed/        what pages gave, by a key of all that it depends on
     doctrees/        what Sphinx has read, kept only from a build without a fault
+    written/         what Sphinx has written, before `slim` goes over all pages at once
     state.json       of what sources, tools and site that build was
     report.json      each page with its cells, seconds and failures
 """
@@ -19,7 +20,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,8 +89,11 @@ def build(into: Path, options: argparse.Namespace) -> int:
         keep = builder != "html" and same
     if page:
         doctrees = into / "doctrees-page"
+    written = into / "written"
     if not keep:
         shutil.rmtree(doctrees, ignore_errors=True)
+    elif builder == "html" and not page and written.exists():
+        shutil.copytree(written, fresh)
     status = run_sphinx(into, doctrees, fresh, options)
     failures = print_report(into / "report.json")
     if status or failures:
@@ -99,9 +102,6 @@ def build(into: Path, options: argparse.Namespace) -> int:
         return fail("\n".join(failures) or "The build failed: see the warnings above.")
     if builder != "html":
         return 0
-    if not page:  # the same pages as plain Markdown, from what was read
-        markdown = [sys.executable, "-m", "sphinx", "-b", "markdown", "-c", "conf", "-q", "-W"]
-        subprocess.run([*markdown, "-d", str(doctrees), "docs", str(fresh)], cwd=ROOT, check=True)
     put_in_place(fresh, html)
     if not page:
         site = folder_state(html)
@@ -124,10 +124,14 @@ def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namesp
         command += ["-D", f"include_patterns={name.as_posix()},reference/bibliography.md"]
         command += ["-D", f"root_doc={name.with_suffix('').as_posix()}"]
     elif options.builder == "html":
-        command += ["-n", "-W", "--keep-going"]
+        command += ["-n", "-W", "--keep-going", "-D", f"slim_keep={into / 'written'}"]
     from sphinx.cmd.build import build_main
 
-    return build_main([*command, "docs", str(fresh)])
+    status = build_main([*command, "docs", str(fresh)])
+    if status or options.page or options.builder != "html":
+        return status
+    # the same pages as plain Markdown, from what was read
+    return build_main(["-b", "markdown", *command[2:], "docs", str(fresh)])
 
 
 @contextmanager

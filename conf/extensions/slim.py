@@ -13,6 +13,7 @@ import hashlib
 import logging
 import posixpath
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     out = Path(app.outdir)
+    if app.config.slim_keep:  # so that the next build writes only what has changed
+        shutil.rmtree(app.config.slim_keep, ignore_errors=True)
+        shutil.copytree(out, app.config.slim_keep)
     files = [file for file in sorted(out.rglob("*.html")) if "_static" not in file.parts]
     pages = {file: file.read_text(encoding="utf-8") for file in files}
     styles: dict[Path, None] = {}
@@ -218,5 +222,6 @@ def _clear(out: Path, used: str) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_config_value("slim_policy", True, "html", types=frozenset({bool}))
+    app.add_config_value("slim_keep", "", "", types=frozenset({str}))
     app.connect("build-finished", finish, priority=900)  # after those who write pages
     return {"parallel_read_safe": True, "parallel_write_safe": True}
