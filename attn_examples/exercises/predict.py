@@ -86,6 +86,13 @@ PREDICT_WEIGHT = ValueExercise(
         WrongValue(
             "raw-three", 0.9525741, "the weight if the query were 3 and not log 3", _SOFTMAX
         ),
+        WrongValue("query-one", 0.7310586, "the weight if the query were 1", _SOFTMAX),
+        WrongValue(
+            "log-10",
+            0.6170632,
+            "the weight with logarithms to base 10: log is the natural one",
+            _SOFTMAX,
+        ),
         WrongValue("percent", 75.0, "the weight in percent: weights sum to 1", _SOFTMAX),
         WrongValue(
             "sigmoid-of-three", 0.6666667, "2 / 3: the exponential of 0 is 1, not 0.5", _SOFTMAX
@@ -173,6 +180,9 @@ PREDICT_PARAMETERS = ValueExercise(
         WrongValue("small", 240, "the count if each head projected its own slice of 4 numbers",
                    f"{PITFALLS}#one-small-projection-for-all-heads"),
         WrongValue("one", 156, "one projection of the four", _COUNT),
+        WrongValue("one-no-bias", 144, "one matrix, without its bias", _COUNT),
+        WrongValue("to-one-head", 208, "the count if each projection led to one head's width, 12 "
+                   "to 4", _COUNT),
         WrongValue("output-bias", 588, "the count with a bias at the output projection "
                    "alone", _COUNT),
         WrongValue("averaged", 528, "the count if the heads were averaged, so that the output "
