@@ -73,18 +73,22 @@ def run_exercises(options: argparse.Namespace) -> int:
     if not folder.is_dir():
         print(f"folder ({folder}) must be a folder", file=sys.stderr)
         return 2
-    states = {}
+    states: dict[str, str] = {}
+    left: list[str] = []
     for exercise in ALL_EXERCISES:
         names = (f"{exercise.name}.py", f"{exercise.name.replace('-', '_')}.py")
         files = [folder / name for name in names if (folder / name).is_file()]
         states[exercise.name] = _state_of(exercise, files[0]) if files else "no file"
+        left += [f"{file.name} was not checked: {files[0].name} was" for file in files[1:]]
     print(list_states(states))
+    for line in left:
+        print(line)
     return 0
 
 
 def _state_of(exercise: Exercise, file: Path) -> str:
     try:
-        return "passed" if check_file(exercise, file).passed else "not yet"
+        return check_file(exercise, file).state
     except ValueError:
         return "not yet"
 
@@ -108,11 +112,10 @@ def _defined(text: str, filename: str, seconds: float) -> tuple[dict[str, Any], 
     """Run a file's text and return the names that it defines."""
     names: dict[str, Any] = {"__name__": "answer", "__file__": filename}
 
-    def execute() -> None:
-        exec(compile(text, filename, "exec"), names)
-
     linecache.checkcache(filename)
-    return names, run_quietly(execute, (), seconds)
+    compiled = run_quietly(compile, (text, filename, "exec"), seconds)
+    ran = compiled if compiled.trouble else run_quietly(exec, (compiled.value, names), seconds)
+    return names, ran
 
 
 def _answer(exercise: Exercise, file: Path, names: dict[str, Any]) -> Any:

@@ -227,7 +227,8 @@ def _put_back(settings: dict[str, tuple[Any, Callable[[Any], object]]]) -> None:
 def _raised(error: BaseException) -> str:
     """Say what was raised."""
     try:
-        message = str(error).strip().split("\n")[0][:200]
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        message = said.strip().split("\n")[0][:200]
     except Exception:
         message = ""
     kind = type(error).__name__
@@ -248,12 +249,12 @@ def _where(error: BaseException) -> str:
         below = below or code is call_learner.__code__
         trace = trace.tb_next
     if isinstance(error, SyntaxError) and error.lineno and not place:
-        place = f" (line {error.lineno}: `{(error.text or '').strip()}`)"
+        place = _place(error.filename or "", error.lineno, error.text or "")
     return place
 
 
-def _place(filename: str, line: int) -> str:
-    text = linecache.getline(filename, line).strip()[:120]
+def _place(filename: str, line: int, text: str = "") -> str:
+    text = (text or linecache.getline(filename, line)).strip()[:120]
     in_file = filename.endswith(".py") and "ipykernel" not in filename
     file = f"{PurePath(filename).name}, " if in_file else ""
     return f" ({file}line {line}" + (f": `{text}`)" if text else ")")
