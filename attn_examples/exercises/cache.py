@@ -44,6 +44,10 @@ def changed_step(
     keys, values = torch.cat((past_key, key), -2), torch.cat((past_value, value), -2)
     if cache == "new-first":
         keys, values = torch.cat((key, past_key), -2), torch.cat((value, past_value), -2)
+    elif cache == "keys-first":
+        keys = torch.cat((key, past_key), -2)
+    elif cache == "values-first":
+        values = torch.cat((value, past_value), -2)
     seen_keys, seen_values = keys, values
     if cache == "past-only":
         seen_keys, seen_values = past_key, past_value
@@ -107,7 +111,14 @@ _CACHE_MISTAKES: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
         ("next", "a new token sees the next one too: the diagonal is off by one", _CACHE),
         ("inverted", "the causal mask is inverted", f"{PITFALLS}#the-mask-is-inverted"),
         ("new-first", "the new keys and values are put before the old ones", _CACHE),
-        ("late-value", "the new values are put before the old ones, the new keys after", _CACHE),
+        ("keys-first", "the new keys are put before the old ones, the new values after", _CACHE),
+        ("values-first", "the new values are put before the old ones, the new keys after", _CACHE),
+        (
+            "late-value",
+            "the output is made with the new values before the old ones, though they are returned "
+            "after them",
+            _CACHE,
+        ),
         ("past-only", "the new token looks at the cache alone, not at itself", _CACHE),
         ("new-only", "the new tokens look at themselves alone: the cache is not used", _CACHE),
         ("not-updated", "the old cache is returned, without the new keys and values", _CACHE),

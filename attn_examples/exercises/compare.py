@@ -36,6 +36,12 @@ def describe(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
+def with_verb(name: str) -> str:
+    """Put a part and "is" or "are" as they stand in a sentence."""
+    spoken = "masked scores" if name == "masked" else name
+    return f"{spoken} {'are' if spoken.endswith('s') else 'is'}"
+
+
 def read_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
     """Return the parts that a learner's function gave, by name, as float64 on the CPU.
 
@@ -68,29 +74,27 @@ def read_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
 
 def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
     """Return a plain float64 tensor with the same numbers, or raise `UnreadableError`."""
+    called = f"The {with_verb(name)}"
+    holds = called.replace(" is", " holds") if called.endswith("is") else called[:-3] + "hold"
     if not isinstance(value, Tensor):
         hint = ": build it with torch" + ", so that gradients can flow through it" * (
             exercise.differentiable
         )
-        raise UnreadableError(f"{name.capitalize()} is {describe(value)}, not a torch tensor{hint}")
+        raise UnreadableError(f"{called} {describe(value)}, not a torch tensor{hint}")
     if value.device.type != "cpu":
-        raise UnreadableError(
-            f"{name.capitalize()} is on the device {value.device}, its input is not"
-        )
+        raise UnreadableError(f"{called} on the device {value.device}, the input is not")
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
-        raise UnreadableError(f"{name.capitalize()} is not a plain (dense) tensor: {value.layout}")
+        raise UnreadableError(f"{called} not a plain (dense) tensor: {value.layout}")
     if value.is_complex():
-        raise UnreadableError(f"{name.capitalize()} holds complex numbers ({value.dtype})")
+        raise UnreadableError(f"{holds} complex numbers ({value.dtype})")
     wants_bool = exercise.dtype == "bool"
     if wants_bool and value.dtype != torch.bool:
         raise UnreadableError(
-            f"{name.capitalize()} holds {value.dtype} and not torch.bool: a mask is "
+            f"{holds} {value.dtype} and not torch.bool: a mask is "
             f"True where attention is allowed; `~mask` and `masked_fill` rely on it"
         )
     if not wants_bool and not value.is_floating_point():
-        raise UnreadableError(
-            f"{name.capitalize()} holds {value.dtype} and not floating-point numbers"
-        )
+        raise UnreadableError(f"{holds} {value.dtype} and not floating-point numbers")
     return torch.Tensor.detach(value).as_subclass(Tensor).double()
 
 

@@ -12,7 +12,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -28,6 +28,7 @@ from attn_examples.exercises.compare import (
     read_parts,
     show_named,
     show_parts,
+    with_verb,
 )
 from attn_examples.exercises.report import Finding
 from attn_examples.exercises.running import Ran, run_quietly
@@ -40,14 +41,6 @@ _AT_MOST = 4  # mistakes named together
 _SIMPLER = (
     "Your function runs where its input has no dimension of the heads: `transpose(-2, -1)` and "
     "`dim=-1` count from the end and work for any number of dimensions."
-)
-_NAN_GRADIENT = Finding(
-    "actionable",
-    "The output is right, but on the way to its gradient there is NaN where a row has nothing "
-    "allowed: what `nan_to_num` replaces comes back there; put 0 in place of that row before the "
-    "softmax.",
-    page="formulas/masks.html#a-row-with-nothing-allowed",
-    mistakes=("nan-gradient",),
 )
 
 
@@ -70,6 +63,12 @@ class Tried:
     def fine(self) -> bool:
         """Whether every part is right."""
         return self.got is not None and same_parts(self.got, self.want, tuple(self.want))
+
+    def differs(self, step: str) -> bool:
+        """Whether this part is wrong; without a name, whether any is."""
+        if not step or self.got is None:
+            return not self.fine
+        return not agree(self.got[step], self.want[step])
 
 
 def same_parts(
@@ -102,7 +101,9 @@ class Examiner:
         try:
             found = self._wrong()
         except UnreadableError as error:
-            page = f"{PITFALLS}#the-mask-is-inverted" if "a mask is" in str(error) else ""
+            page = (
+                f"{PITFALLS}#a-mask-of-zeros-and-ones-is-added" if "a mask is" in str(error) else ""
+            )
             found = [Finding("essential", _ended(str(error)), page=page)]
         return [*found, *self._noticed()]
 
@@ -225,12 +226,14 @@ class Examiner:
             mistakes=("dropout",),
         )
 
-    def _fitting(self, tried: list[Tried], parts: Sequence[str]) -> list[Mistake]:
+    def _fitting(
+        self, mistakes: tuple[Mistake, ...], tried: list[Tried], parts: Sequence[str]
+    ) -> list[Mistake]:
         """Return the known mistakes that give in every case just what the function gave."""
         wrong_first = sorted(tried, key=lambda case: case.fine)  # they tell the most apart
         fitting = {
             mistake.name: mistake
-            for mistake in self.exercise.mistakes
+            for mistake in mistakes
             if all(
                 same_parts(
                     self._mistaken(mistake, case.arguments), case.got, parts, mistake.tolerance
@@ -264,27 +267,45 @@ class Examiner:
         wrong = next(
             (s for s in steps for c in tried if c.got and not agree(c.got[s], c.want[s])), steps[-1]
         )
-        before = steps[: steps.index(wrong) + 1]
-        later = groups[first + 1 :]
-        attempts = [(tried, steps, "Your output is", "")]
-        if later and self.exercise.dtype == "float":  # a few whole numbers agree by chance
-            tail = f" In the cases after that ({'; '.join(later)}) something else differs too."
-            attempts.append((until, steps, f"{groups[first].capitalize()}, your output is", tail))
-        if len(before) < len(steps):
-            start = f"The first step that differs is the {wrong}: there your numbers are"
-            tail = " A later step differs from that mistake, so there is something else too."
-            attempts += [(tried, before, start, tail)]
-            attempts += [(until, before, f"{groups[first].capitalize()}, t{start[1:]}", tail)]
-        for cases, parts, start, tail in attempts:
+        known = self.exercise.mistakes
+        attempts = [(tried, steps, known), (tried, steps, self.exercise.pairs)]
+        if first + 1 < len(groups) and self.exercise.dtype == "float":
+            attempts.append((until, steps, known))  # a few whole numbers would agree by chance
+        for count in range(len(steps) - 1, steps.index(wrong), -1):  # as many as it explains
+            attempts += [(tried, steps[:count], known), (until, steps[:count], known)]
+        for cases, parts, mistakes in attempts:
             if not any(case.got is not None and not case.fine for case in cases):
                 continue  # to raise, as a mistake raises, is no sign that it is that mistake
-            fitting = self._fitting(cases, parts)
+            fitting = self._fitting(mistakes, cases, parts)
             if 0 < len(fitting) <= _AT_MOST:
-                sentence = _sentence(start, fitting, parts == steps) + tail
-                names = tuple(mistake.name for mistake in fitting)
-                page = fitting[0].page
-                return [self._with_example("essential", sentence, page, tried, names)]
+                start = "" if cases is tried else f"{groups[first].capitalize()}, "
+                if parts == steps:
+                    sentence = _sentence(f"{start}your output is", fitting)
+                    others = "; ".join(self._unlike(tried, fitting, steps))
+                    if others:
+                        sentence += f" In other cases ({others}) something else differs too."
+                else:
+                    late = [s for s in steps if self._unlike(cases, fitting, (s,))]
+                    sentence = _first_step(f"{start}the {with_verb(wrong)}", fitting, late)
+                names = tuple(name for m in fitting for name in m.name.split("+"))
+                page, step = fitting[0].page, "" if parts == steps else wrong
+                sentence = sentence[0].upper() + sentence[1:]
+                return [self._with_example("essential", sentence, page, tried, names, step=step)]
         return []
+
+    def _unlike(
+        self, tried: list[Tried], fitting: list[Mistake], parts: Sequence[str]
+    ) -> list[str]:
+        """Return the groups in which some case is not what any of these mistakes gives."""
+        unlike = {
+            case.group
+            for case in tried
+            if not any(
+                same_parts(self._mistaken(m, case.arguments), case.got, parts, m.tolerance)
+                for m in fitting
+            )
+        }
+        return [self.exercise.groups[group] for group in sorted(unlike)]
 
     def _unnamed(self, tried: list[Tried]) -> list[Finding]:
         """Say where it goes wrong first, without claiming to know why."""
@@ -306,8 +327,14 @@ class Examiner:
                 mistakes = ("hard-coded",)
         if bad.got is None:
             hint, hinted = _hint(bad.trouble, self.function)
+            if "view size is not compatible" in bad.trouble:
+                page = f"{PITFALLS}#view-where-transpose-was-needed"
+            if "past_key" in self.exercise.parameters and "except in dimension" in bad.trouble:
+                hint = " Only the positions may grow: join along dim=-2."
             mistakes = mistakes or hinted
-            sentence = f"{_ended(bad.trouble)} This happened {groups[bad.group]}.{so_far}{hint}"
+            raised = {case.group for case in tried if case.got is None}
+            where = f" This happened {groups[bad.group]}." if len(raised) < len(groups) else ""
+            sentence = f"{_ended(bad.trouble)}{where}{so_far}{hint}"
             warned = _known_warning(self.warned)
             page = warned.page if warned else page
             return [self._with_example("essential", sentence, page, [bad], mistakes)]
@@ -318,12 +345,14 @@ class Examiner:
             fact = f"the shape is {shape_of(got)} and should be {shape_of(want)}"
         elif bool((got.isnan() & ~want.isnan()).any()):
             fact = "there is NaN where numbers are wanted"
+        elif self.exercise.dtype == "index":
+            fact = _right_half([case for case in tried if not case.fine])
         else:
             fact = "the numbers differ"
         place = "the first step that differs" if len(steps) > 1 else "wrong"
-        verb = "are" if wrong.endswith("s") else "is"
-        sentence = f"The {wrong} {verb} {place}, {groups[bad.group]}: {fact}.{so_far}"
-        return [self._with_example("essential", sentence, page, tried, mistakes)]
+        sentence = f"The {with_verb(wrong)} {place}, {groups[bad.group]}: {fact}.{so_far}"
+        step = wrong if len(steps) > 1 else ""
+        return [self._with_example("essential", sentence, page, tried, mistakes, step=step)]
 
     def _caught(self, trap: Trap) -> Finding | None:
         """Tell where code that is otherwise right fails on a special input."""
@@ -332,10 +361,7 @@ class Examiner:
         if all(one.fine for one in tried):
             return None
         steps = self.exercise.steps or self.exercise.returns
-        examiner = replace(self.exercise, mistakes=trap.mistakes)
-        own, self.exercise = self.exercise, examiner
-        fitting = self._fitting(tried, steps)
-        self.exercise = own
+        fitting = self._fitting(trap.mistakes, tried, steps)
         raised = next((one.trouble for one in tried if one.trouble), "")
         page = trap.page or self.exercise.page
         if fitting and not raised:
@@ -386,17 +412,16 @@ class Examiner:
             with torch.enable_grad():
                 ran = run_quietly(self.function, _trimmed(mine), self.seconds)
                 if ran.trouble:
-                    sentence = f"The output is right, but with gradients: {_ended(ran.trouble)}"
+                    if self.overwritten and "in-place operation" in ran.trouble:  # told already
+                        return None
+                    trouble = ran.trouble[0].lower() + _ended(ran.trouble)[1:]
+                    sentence = f"The output is right, but with gradients: {trouble}"
                     return Finding("actionable", sentence, page=self.exercise.page)
                 try:
-                    # NaN on the way counts, too, which a mask may hide from the end
-                    with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
-                        warnings.simplefilter("ignore")
-                        found = _gradients(ran.value, mine)
+                    found = _gradients(ran.value, mine)
                 except RuntimeError as error:
-                    if "nan values" not in str(error):
-                        raise
-                    return _NAN_GRADIENT
+                    return self._backward(error)
+                on_the_way = found is not None and _nan_on_the_way(ran.value, mine)
                 wanted = _gradients(self.exercise.right(*right), right)
             if found is None:
                 return Finding(
@@ -406,9 +431,15 @@ class Examiner:
                     page=self.exercise.page,
                     mistakes=("no-gradient",),
                 )
+            names = [
+                name
+                for name, argument in zip(self.exercise.parameters, mine, strict=False)
+                if isinstance(argument, Tensor) and argument.requires_grad
+            ]
+            spoilt = [n for n, g in zip(names, found, strict=True) if bool(g.isnan().any())]
+            if spoilt or on_the_way:
+                return self._nan_gradient(spoilt)
             for g, w in zip(found, wanted or (), strict=True):
-                if bool(g.isnan().any()):
-                    return _NAN_GRADIENT
                 if not agree(g, w, 1e-6):
                     return Finding(
                         "actionable",
@@ -418,6 +449,35 @@ class Examiner:
                         mistakes=("no-gradient",),
                     )
         return None
+
+    def _nan_gradient(self, spoilt: list[str]) -> Finding:
+        """Tell of NaN in the gradients of the named arguments, or on the way to them."""
+        if spoilt:
+            where = f"the gradient of the {' and the '.join(spoilt)} is NaN"
+        else:
+            where = "on the way to the gradient there is NaN"
+        return Finding(
+            "essential" if spoilt and self.exercise.finite_gradients else "actionable",
+            f"The values are right, but {where} where a row has nothing allowed: replacing NaN in "
+            f"the output does not take it out of the gradient. Put 0 in place of that row before "
+            f"the softmax.",
+            page="formulas/masks.html#a-row-with-nothing-allowed",
+            mistakes=("nan-gradient",),
+        )
+
+    def _backward(self, error: RuntimeError) -> Finding:
+        """Tell why the backward pass raises, though the values are right."""
+        text = str(error).strip().split("\n")[0]
+        if "modified by an inplace operation" in text:
+            sentence = (
+                "The values are right, but gradients cannot flow: your function writes in place "
+                "(`w[...] = 0`, `w /= s`, `masked_fill_`) into a result that the backward pass "
+                "needs. Make a new tensor, with `w / s` or `masked_fill`."
+            )
+            names: tuple[str, ...] = ("in-place-backward",)
+        else:
+            sentence, names = f"The values are right, but the backward pass raises: {text}", ()
+        return Finding("essential", _ended(sentence), page=self.exercise.page, mistakes=names)
 
     # What is worth knowing beside that
 
@@ -463,12 +523,15 @@ class Examiner:
         tried: list[Tried],
         mistakes: tuple[str, ...],
         cases: tuple[Case, ...] = (),
+        step: str = "",
     ) -> Finding:
-        """Make a finding with the smallest input on which the function is wrong."""
+        """Make a finding with the smallest input on which the function, or one step, is wrong."""
         wrong = [case for case in tried if not case.fine]
-        bad = next((case for case in wrong if case.got is not None), wrong[0])
+        bad = next(
+            (case for case in wrong if case.got is not None and case.differs(step)), wrong[0]
+        )
         cases = cases or tuple(c for c in self.exercise.cases if c.group == bad.group)
-        small = self._smallest(cases, bad.kind) or bad
+        small = self._smallest(cases, bad.kind, step) or bad
         if bad.trouble:
             sentence = sentence.replace(bad.trouble, small.trouble)
         names = self.exercise.parameters
@@ -480,8 +543,10 @@ class Examiner:
         if small.got is None:
             expected = show_parts(self._shown(small.want), {})
             return Finding(kind, sentence, shown, expected, "", page, mistakes)
-        expected = show_parts(self._shown(small.want), self._shown(small.got))
-        got = show_parts(self._shown(small.got), self._shown(small.want))
+        ours, theirs = self._shown(small.want), self._shown(small.got)
+        if step:
+            ours, theirs = {step: ours[step]}, {step: theirs[step]}
+        expected, got = show_parts(ours, theirs), show_parts(theirs, ours)
         if expected == got:  # too large to be printed
             expected = got = ""
         return Finding(kind, sentence, shown, expected, got, page, mistakes)
@@ -491,7 +556,7 @@ class Examiner:
         dtype = {"bool": torch.bool, "index": torch.long, "float": torch.float64}
         return {name: part.to(dtype[self.exercise.dtype]) for name, part in parts.items()}
 
-    def _smallest(self, cases: tuple[Case, ...], kind: str) -> Tried | None:
+    def _smallest(self, cases: tuple[Case, ...], kind: str, step: str) -> Tried | None:
         """Try smaller sizes and plain numbers, from the smallest on, until one is wrong."""
         stop = time.monotonic() + _PATIENCE
         for case in cases:
@@ -504,20 +569,20 @@ class Examiner:
                     if time.monotonic() > stop:
                         return None
                     smaller = dict(zip(case.sizes, sizes, strict=True))
-                    tried = self._retry(self._made(case, Draw(whole=True), smaller), kind)
+                    tried = self._retry(self._made(case, Draw(whole=True), smaller), kind, step)
                     if tried is not None:
-                        return self._emptied(tried, stop)
+                        return self._emptied(tried, stop, step)
         return None
 
-    def _retry(self, arguments: tuple[Any, ...], kind: str) -> Tried | None:
+    def _retry(self, arguments: tuple[Any, ...], kind: str, step: str) -> Tried | None:
         """Return the case if the function is wrong on it, or raises the same as before."""
         try:
             tried = self._tried(0, arguments)
         except UnreadableError:
             return None
-        return tried if not tried.fine and tried.kind == kind else None
+        return tried if tried.kind == kind and tried.differs(step) else None
 
-    def _emptied(self, tried: Tried, stop: float) -> Tried:
+    def _emptied(self, tried: Tried, stop: float, step: str) -> Tried:
         """Put 0 in place of every number that is not needed to see it."""
         for index, argument in enumerate(tried.arguments):
             if not isinstance(argument, Tensor) or not argument.is_floating_point():
@@ -530,7 +595,7 @@ class Examiner:
                     continue
                 value.view(-1)[entry] = 0.0
                 changed = (*tried.arguments[:index], value, *tried.arguments[index + 1 :])
-                tried = self._retry(changed, tried.kind) or tried
+                tried = self._retry(changed, tried.kind, step) or tried
         return tried
 
 
@@ -602,24 +667,55 @@ def _gradients(value: Any, arguments: tuple[Any, ...]) -> list[Tensor] | None:
     inputs = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
     if not total.requires_grad:
         return None
-    found = torch.autograd.grad(total, inputs, allow_unused=True)
+    found = torch.autograd.grad(total, inputs, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(a) if g is None else g for g, a in zip(found, inputs, strict=True)]
+
+
+def _nan_on_the_way(value: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether NaN comes up in the backward pass, even where a mask hides it from the end."""
+    try:
+        with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
+            warnings.simplefilter("ignore")
+            _gradients(value, arguments)
+    except RuntimeError as error:
+        return "nan values" in str(error)
+    return False
 
 
 def _ended(sentence: str) -> str:
     return sentence if sentence.endswith((".", "?")) else f"{sentence}."
 
 
-def _sentence(start: str, fitting: list[Mistake], complete: bool = True) -> str:
-    """Name the mistakes; only one that fits in every step is named without reserve."""
+def _right_half(wrong: list[Tried]) -> str:
+    """Say which of layer and head is right wherever the pair is wrong."""
+    pairs = [(case.got or {}, case.want) for case in wrong]
+    halves = [[bool(g[n][i] == w[n][i]) for g, w in pairs for n in g] for i in (0, 1)]
+    if all(halves[0]):
+        return "the layer is right, the head is not"
+    return "the head is right, the layer is not" if all(halves[1]) else "the numbers differ"
+
+
+def _sentence(start: str, fitting: list[Mistake]) -> str:
+    """Name the mistakes; one alone is named without reserve."""
     if len(fitting) == 1:
-        known = "what you get when" if complete else "consistent with this:"
-        return f"{start} {known} {fitting[0].cause}."
+        return f"{start} what you get when {fitting[0].cause}."
+    return f"{start} consistent with {_several(fitting)}."
+
+
+def _first_step(start: str, fitting: list[Mistake], late: list[str]) -> str:
+    """Name the mistakes of the first step that differs, which leave later ones unexplained."""
+    if len(fitting) == 1:
+        sentence, alone = f"as when {fitting[0].cause}", "That alone does not explain"
+        sentence = f"{start} the first step that differs, {sentence}."
+    else:
+        sentence = f"{start} the first step that differs, consistent with {_several(fitting)}."
+        alone = "None of them alone explains"
+    return f"{sentence} {alone} the {' and the '.join(late)}." if late else sentence
+
+
+def _several(fitting: list[Mistake]) -> str:
     causes = "; or ".join(mistake.cause for mistake in fitting)
-    return (
-        f"{start} consistent with {len(fitting)} mistakes, which give the same numbers here: "
-        f"{causes}."
-    )
+    return f"{len(fitting)} mistakes, which give the same numbers here: {causes}"
 
 
 def _hint(trouble: str, function: Callable[..., Any]) -> tuple[str, tuple[str, ...]]:

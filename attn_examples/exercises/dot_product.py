@@ -13,6 +13,7 @@ from attn_examples.exercises.compare import PITFALLS
 from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Mistake, Sizes, Trap
 from attn_examples.exercises.variations import (
     HEAD_SCALES,
+    KEYS_RESHAPED,
     LATE_SCALE,
     MASK_HEADS,
     MASKINGS,
@@ -432,7 +433,7 @@ SCALED_SCORES = FunctionExercise(
         Case(2, _pair, {"N": 1, "H": 1, "L": 1, "extra": 2, "D": 3}),
     ),
     mistakes=(
-        *from_options((*SCALES, *HEAD_SCALES, *SCORINGS[1:3]), _wrong_scores),
+        *from_options((*SCALES, *HEAD_SCALES, *SCORINGS[1:3], KEYS_RESHAPED), _wrong_scores),
         Mistake(
             "scores-transposed",
             "the scores are transposed, or queries and keys swapped: row i belongs to query i",

@@ -12,6 +12,7 @@ from attn_examples.exercises.compare import PITFALLS
 from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Mistake, Sizes, Trap
 from attn_examples.exercises.variations import (
     HEAD_SCALES,
+    KEYS_RESHAPED,
     LATE_SCALE,
     MASK_HEADS,
     MASKINGS,
@@ -22,6 +23,7 @@ from attn_examples.exercises.variations import (
     TWO_AT_ONCE,
     changed_attention,
     from_options,
+    in_pairs,
     never_allowed,
 )
 
@@ -237,8 +239,10 @@ def changed_multi_head(
     H = 1 if split == "ignored" else num_heads
     if split == "positions":  # heads meet heads, within a position
         q, k, v = (split_otherwise("not-moved", part, H) for part in (query, key, value))
-        joined = changed_attention(q, k, v, mask, style=style, **rest)["output"].flatten(-2)
-        return F.linear(joined, w_o)
+        heads = changed_attention(q, k, v, mask, style=style, **rest)["output"]
+        if merge == "moved":
+            heads = heads.transpose(1, 2)
+        return F.linear(heads.reshape(x.shape), w_o)
     how = "" if split == "ignored" else split
     query, key, value = (split_otherwise(how, part, H) for part in (query, key, value))
     heads = changed_attention(query, key, value, mask, style=style, **rest)["output"]
@@ -319,12 +323,15 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         _VIEW,
         {"split": "view", "merge": "view"},
     ),
-    (
-        "split-positions",
-        "the heads are never moved before the positions: within each token its heads look at "
-        "each other",
-        _VIEW,
-        {"split": "positions"},
+    *(
+        (
+            "split-positions",
+            "the heads are never moved before the positions: within each token its heads look at "
+            "each other",
+            _VIEW,
+            {"split": "positions", "merge": merge},
+        )
+        for merge in ("", "moved")
     ),
     (
         "merge-view",
@@ -367,7 +374,7 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "output-transposed",
         "w_o is used transposed: `nn.Linear` holds (out, in) and computes x @ w.T",
-        _PROJECTION,
+        "concepts/queries-keys-values.html#where-they-come-from",
         {"out": "transposed"},
     ),
     (
@@ -457,6 +464,7 @@ _HEADS_TABLE = (
     MASK_HEADS,
     MIXINGS[2],
     MIXINGS[3],
+    KEYS_RESHAPED,
     *_AROUND,
     *TWO_AT_ONCE,
 )
@@ -486,6 +494,7 @@ MULTI_HEAD = FunctionExercise(
         Case(3, partial(_multi_case, "both"), {"N": 1, "L": 1, "H": 2, "D": 1}),
     ),
     mistakes=from_options(_HEADS_TABLE, changed_multi_head),
+    pairs=in_pairs(_AROUND, (*SCALES[:4], *HEAD_SCALES), changed_multi_head),
     page="formulas/multi-head.html#the-formula",
     traps=(
         Trap(
@@ -507,6 +516,8 @@ REPAIR_SCALE = FunctionExercise(
     groups=MULTI_HEAD.groups,
     cases=MULTI_HEAD.cases,
     mistakes=MULTI_HEAD.mistakes,
+    # what the given function lacks is to be found one after the other
+    pairs=tuple(pair for pair in MULTI_HEAD.pairs if "output-missing" not in pair.name),
     page=MULTI_HEAD.page,
     traps=MULTI_HEAD.traps,
 )

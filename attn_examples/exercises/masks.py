@@ -66,7 +66,7 @@ CAUSAL_MASK = FunctionExercise(
     mistakes=(
         Mistake(
             "mask-inverted",
-            "the mask is inverted: True is where attention is allowed",
+            "the mask is inverted: what is True should be False, for True means allowed",
             lambda L, S: ahead(L, S) > 0,
             _INVERTED,
         ),
@@ -241,7 +241,7 @@ WINDOW_MASK = FunctionExercise(
         ),
         Mistake(
             "mask-inverted",
-            "the mask is inverted: True is where attention is allowed",
+            "the mask is inverted: what is True should be False, for True means allowed",
             lambda L, S, w: (ahead(L, S) > 0) | (ahead(L, S) <= -w),
             _INVERTED,
         ),
@@ -306,7 +306,7 @@ PADDING_MASK = FunctionExercise(
     mistakes=(
         Mistake(
             "mask-inverted",
-            "the mask is inverted: True is where attention is allowed",
+            "the mask is inverted: what is True should be False, for True means allowed",
             lambda n, S: ~_padded(n, S),
             _INVERTED,
         ),

@@ -343,4 +343,5 @@ SOFTMAX = FunctionExercise(
     mistakes=MISTAKES,
     page=f"{SOFTMAX_PAGE}#the-formula-derived",
     traps=_TRAPS,
+    finite_gradients=True,
 )

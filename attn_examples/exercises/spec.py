@@ -150,6 +150,8 @@ class FunctionExercise:
     mistakes : tuple of Mistake
     page : str
         Where it is explained.
+    pairs : tuple of Mistake
+        Two known mistakes at once, their names joined by a +, tried where no single one fits.
     steps : tuple of str
         The names in `returns` in the order in which they are computed.
     traps : tuple of Trap
@@ -161,6 +163,8 @@ class FunctionExercise:
         Of what it returns.
     differentiable : bool
         Whether gradients must reach the arguments that are floating point.
+    finite_gradients : bool
+        Whether the task asks that no gradient be NaN.
     """
 
     name: str
@@ -173,12 +177,14 @@ class FunctionExercise:
     cases: tuple[Case, ...]
     mistakes: tuple[Mistake, ...]
     page: str
+    pairs: tuple[Mistake, ...] = ()
     steps: tuple[str, ...] = ()
     traps: tuple[Trap, ...] = ()
     fallback: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None
     lenient: bool = False
     dtype: Literal["float", "bool", "index"] = "float"
     differentiable: bool = True
+    finite_gradients: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,10 @@ def changed_attention(
         key = query
     elif scoring == "value":
         key = value
-    scores = query @ key.mT / (D**0.5 if divisor is None else divisor(query, key))
+    turned = key.mT
+    if scoring == "reshaped":
+        turned = key.reshape(turned.shape)
+    scores = query @ turned / (D**0.5 if divisor is None else divisor(query, key))
     masked = scores
     if mask is not None:
         masked = _masked(scores, mask, masking, fill, style)
@@ -233,7 +236,7 @@ SOFTMAX_HEADS = ("softmax-heads", "the softmax runs over the heads (dim=1)", _DI
 MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "mask-inverted",
-        "the mask is inverted: True is where attention is allowed",
+        "the mask is inverted: what is True is hidden, but True means allowed",
         f"{PITFALLS}#the-mask-is-inverted",
         {"masking": "inverted"},
     ),
@@ -332,6 +335,12 @@ MIXINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         {"mixing": "mean"},
     ),
 )
+KEYS_RESHAPED: tuple[str, str, str, dict[str, Any]] = (
+    "keys-reshaped",
+    "the keys are reshaped, not transposed: that cuts the same row of numbers at other places",
+    f"{PITFALLS}#view-where-transpose-was-needed",
+    {"scoring": "reshaped"},
+)
 SCORINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "scores-swapped",
@@ -357,6 +366,7 @@ SCORINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "concepts/queries-keys-values.html#who-does-what",
         {"scoring": "value"},
     ),
+    KEYS_RESHAPED,
 )
 # Where only the output is seen, each of these gives the same numbers as another one, and
 # without a mask as one mistake above, so that nobody can tell them apart.
@@ -413,6 +423,22 @@ def from_options(
         Mistake(name, cause, partial(wrap, style, options), page)
         for name, cause, page, options in table
         for style in STYLES
+    )
+
+
+def in_pairs(
+    ones: tuple[tuple[str, str, str, dict[str, Any]], ...],
+    others: tuple[tuple[str, str, str, dict[str, Any]], ...],
+    wrap: Callable[..., Any],
+) -> tuple[Mistake, ...]:
+    """Make two mistakes at once of each line of one table with each of another."""
+    return from_options(
+        tuple(
+            (f"{one[0]}+{other[0]}", f"{one[1]}, and {other[1]}", one[2], one[3] | other[3])
+            for one in ones
+            for other in others
+        ),
+        wrap,
     )
 
 
