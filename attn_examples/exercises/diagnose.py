@@ -329,7 +329,8 @@ class Examiner:
             hint, hinted = _hint(bad.trouble, self.function)
             if "view size is not compatible" in bad.trouble:
                 page = f"{PITFALLS}#view-where-transpose-was-needed"
-            if "past_key" in self.exercise.parameters and "except in dimension" in bad.trouble:
+            joined = re.search(r"must match except in dimension (\d)", bad.trouble)
+            if "past_key" in self.exercise.parameters and joined and joined[1] != "2":
                 hint = " Only the positions may grow: join along dim=-2."
             mistakes = mistakes or hinted
             raised = {case.group for case in tried if case.got is None}

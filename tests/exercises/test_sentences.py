@@ -161,6 +161,10 @@ def test_parts_are_spoken_of_in_sentences() -> None:
 def test_a_cache_joined_along_another_dimension_is_told_which() -> None:
     finding = found("kv-cache-step", changed(CACHE, "key], dim=2", "key], dim=1"))
     assert "Only the positions may grow: join along dim=-2." in finding.sentence
+    mixed = changed(CACHE, "[past_value, value]", "[past_value, key]")  # along the right one
+    sentence = found("kv-cache-step", mixed).sentence
+    assert "except in dimension 2" in sentence
+    assert "join along" not in sentence
 
 
 def test_a_view_that_torch_refuses_leads_to_the_page_on_view() -> None:
