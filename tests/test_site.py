@@ -80,7 +80,8 @@ def test_good_pages_are_published_and_reported(site: Site) -> None:
 
 def test_cells_and_pages_can_be_taken_along(site: Site) -> None:
     cell = "from attn_examples import softmax\nimport torch\n"
-    page = GOOD + f"\n```{{code-cell}} python3\n{cell}print(softmax(torch.zeros(4)))\n```\n"
+    hidden = "---\ntags: [hide-cell]\n---\n"
+    page = f"{GOOD}\n```{{code-cell}} python3\n{hidden}{cell}print(softmax(torch.zeros(4)))\n```\n"
     status, printed = site.build(one=FRONT + page)
     assert status == 0, printed
     html = site.root / "build" / "html"
@@ -102,6 +103,8 @@ def test_cells_and_pages_can_be_taken_along(site: Site) -> None:
     assert base64.b64encode(content).decode() in notebook.cells[0].source
     assert "{wheel}" in notebook.cells[0].source.splitlines()[-1]
     assert "42" in str(notebook.cells[2].outputs)
+    assert "jupyter" not in notebook.cells[2].metadata
+    assert notebook.cells[-1].metadata["jupyter"]["source_hidden"]
     with zipfile.ZipFile(wheel) as archive:
         packed = archive.read("attn_examples/masks.py")
     assert packed == (site.root / "attn_examples" / "masks.py").read_bytes()

@@ -8,6 +8,7 @@ the page ran, so that the two are never of different versions.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import os
 import shutil
@@ -147,7 +148,11 @@ def notebook_and_script(
     first = nbformat.v4.new_code_cell(install("\n".join(inlined), address), id="install")
     first.metadata["jupyter"] = {"source_hidden": not address}
     cells = [nbformat.v4.new_code_cell("\n".join(files), id="files")] if files else []
-    notebook = nbformat.v4.new_notebook(cells=[first, *cells, *executed.cells])
+    for cell in copy.deepcopy(executed.cells):
+        if "hide-cell" in cell.metadata.get("tags", ()):  # what Jupyter goes by
+            cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
+        cells.append(cell)
+    notebook = nbformat.v4.new_notebook(cells=[first, *cells])
     notebook.metadata["kernelspec"] = executed.metadata.get("kernelspec", {})
     return nbformat.writes(notebook) + "\n", script
 
