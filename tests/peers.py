@@ -23,8 +23,9 @@ PLAIN = """
 from pathlib import Path
 __file__ = {conf!r}
 exec(compile(Path(__file__).read_text(), __file__, "exec"))
-ours = ("about_build", "executed", "execution", "formulas", "linked_code", "search_index")
-extensions = [name for name in extensions if name.rpartition(".")[2] not in ours]
+needed = ("inline_figures", "listing")  # pages use what they define
+extensions = [name for name in extensions if name.rpartition(".")[2] in needed
+              or not name.startswith("extensions.")]
 extensions.append("sphinx_codeautolink")
 nb_execution_mode = "force"
 bibtex_bibfiles = [str(CONF / "references.bib")]
@@ -71,9 +72,10 @@ def peers(folder: Path) -> dict[str, Callable[[], None]]:
     """Return what is compared, in the order in which it runs."""
     site = folder / "site"
     page = site / "docs" / "types" / "causal.md"
-    names = ("attn_examples", "conf", "docs")
-    for name in names:
+    for name in ("attn_examples", "conf", "docs"):
         shutil.copytree(ROOT / name, site / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):  # the wheel has them
+        shutil.copy(ROOT / name, site)
     plain = folder / "plain"
     plain.mkdir()
     (plain / "conf.py").write_text(PLAIN.format(conf=str(site / "conf" / "conf.py")))
