@@ -48,6 +48,7 @@ def main() -> int:
         ended.append(number)
         raise KeyboardInterrupt
 
+    end_with_parent()
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     try:
@@ -132,6 +133,21 @@ def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namesp
         return status
     # the same pages as plain Markdown, from what was read
     return build_main(["-b", "markdown", *command[2:], "docs", str(fresh)])
+
+
+def end_with_parent() -> None:
+    """Have Sphinx's workers end with this process: they hold its lock, and wait for it to read.
+
+    The gap: multiprocessing's workers outlive a parent that is killed.
+    """
+    from extensions import warm_kernels
+
+    forking: list[int] = []
+    if warm_kernels.WORKS:
+        os.register_at_fork(
+            before=lambda: forking.append(os.getpid()),
+            after_in_child=lambda: warm_kernels.die_with(forking[-1]),
+        )
 
 
 @contextmanager

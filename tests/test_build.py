@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_site import FRONT, Site
+from tests.test_site import FRONT, ROOT, Site
 
 SOFTMAX = FRONT + (
     "# Softmax\n\nProse.\n\n```{code-cell} python3\nimport torch\n"
@@ -229,6 +229,30 @@ def test_a_build_that_is_ended_leaves_all_as_it_was(project: Project, how: int) 
     project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
     project.run()
     assert project.site() == before
+
+
+def test_a_worker_ends_with_a_build_that_is_killed() -> None:
+    code = (
+        "import build, os, time\n"
+        "build.end_with_parent()\n"
+        "if worker := os.fork():\n"
+        "    print(worker, flush=True)\n"
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT / "conf", stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        worker = int(process.stdout.readline())
+        time.sleep(0.2)
+        process.kill()
+        process.wait()
+    for _ in range(50):
+        time.sleep(0.1)
+        stat = Path(f"/proc/{worker}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker goes on")
 
 
 def test_two_builds_at_once_wait_for_each_other(project: Project) -> None:

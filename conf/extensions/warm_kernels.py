@@ -125,7 +125,7 @@ _provisioner: Any = None
 
 
 def _main(parent: int) -> None:
-    _die_with(parent)
+    die_with(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     channel = socket.socket(fileno=0)
     lines = channel.makefile("rw")
@@ -145,7 +145,7 @@ def _main(parent: int) -> None:
 
 def _become_kernel(parent: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:
     os.setsid()
-    _die_with(parent)
+    die_with(parent)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # the channel to the builder
     os.close(nothing)
@@ -163,7 +163,7 @@ def _become_kernel(parent: int, argv: list[str], cwd: str, env: dict[str, str]) 
         os._exit(0)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Ask Linux to kill this process when its parent ends, however it ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
