@@ -133,3 +133,22 @@ def test_a_page_is_described_by_its_first_sentences() -> None:
 def test_reading_time_counts_words() -> None:
     assert page_facts.minutes(publish_doctree("word " * 600)) == 3
     assert page_facts.minutes(publish_doctree("")) == 1
+
+
+def test_fonts_keep_what_formulas_draw() -> None:
+    page = (
+        '<p>prose</p><span class="katex"><span class="katex-mathml">m</span>'
+        '<span aria-hidden="true" class="katex-html"><span>a<span>&lt;</span></span>'
+        "<svg><path/></svg>b</span></span>z"
+        '<span class="katex-html"><span>c</span></span>'
+    )
+    assert slim.drawn_characters(page) == set("a<bc")
+
+
+def test_fonts_of_a_few_signs_are_in_the_stylesheet(tmp_path: Path) -> None:
+    (tmp_path / "small.woff2").write_bytes(b"few")
+    (tmp_path / "large.woff2").write_bytes(b"x" * 3000)
+    css = "a{src:url(small.woff2)format('woff2')}b{src:url(large.woff2)}"
+    assert slim.with_small_fonts(css, tmp_path) == (
+        "a{src:url(data:font/woff2;base64,ZmV3)format('woff2')}b{src:url(large.woff2)}"
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import logging
 import posixpath
 import re
@@ -44,7 +45,7 @@ POLICY = {
     "style-src": "'self'",
     "style-src-attr": "'unsafe-inline'",  # KaTeX places every sign by one
     "img-src": "'self' data:",
-    "font-src": "'self'",
+    "font-src": "'self' data:",
     "connect-src": "'self'",
     "form-action": "'self'",
     "base-uri": "'none'",
@@ -60,6 +61,8 @@ ICON = re.compile(r'<(i|span) class="([^"]*\bfa-[^"]*)"([^>]*)></\1>')
 TAG = re.compile(r"<link\b[^>]*>\s*|<script\b[^>]*>.*?</script>\s*", re.DOTALL)
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 CHARSET = re.compile(r'<meta charset="utf-8" ?/>')
+SMALL_FONT = 2000  # bytes
+PIECE = re.compile(r"<(/?)span\b[^>]*>|<[^>]*>|([^<]+)")  # of a page
 REDIRECT = 'http-equiv="refresh"'
 DONE = 'http-equiv="Content-Security-Policy"'
 BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(css|js)")
@@ -99,12 +102,14 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     bundles["css"] = "".join(
         used_css.purge(read_css(file, out / "_static"), names) for file in styles
     )
+    characters = set().union(*(drawn_characters(text) for text in pages.values()))
+    _subset_fonts(out / "_static" / "katex" / "fonts", characters)
+    bundles["css"] = with_small_fonts(bundles["css"], out / "_static")
     named = {}
     for kind, content in bundles.items():
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         named[kind] = f"_static/site-{digest}.{kind}"
         (out / named[kind]).write_text(content, encoding="utf-8")
-    _subset_fonts(out / "_static" / "katex" / "fonts", set("".join(pages.values())))
     for file, text in pages.items():
         text = BUNDLED.sub(lambda match: named[match[1]], text)
         file.write_text(text, encoding="utf-8")
@@ -198,8 +203,22 @@ def with_policy(text: str) -> str:
     return CHARSET.sub(lambda match: f"{match[0]}\n{tag}", text, count=1)
 
 
+def drawn_characters(text: str) -> set[str]:
+    """Return the characters that the formulas of a page draw."""
+    found: set[str] = set()
+    for start in re.finditer(r'<span [^>]*class="katex-html"', text):
+        depth = 0
+        for piece in PIECE.finditer(text, start.start()):
+            found.update(html.unescape(piece[2] or ""))
+            if piece[0].startswith(("<span", "</span")):
+                depth += -1 if piece[1] else 1
+                if depth == 0:
+                    break
+    return found
+
+
 def _subset_fonts(folder: Path, characters: set[str]) -> None:
-    """Leave in the fonts of formulas the characters that some page has."""
+    """Leave in the fonts of formulas the characters that some formula has."""
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it tells of each table
     for file in folder.glob("*.woff2"):
         font = TTFont(file, recalcTimestamp=False)
@@ -207,6 +226,18 @@ def _subset_fonts(folder: Path, characters: set[str]) -> None:
         subsetter.populate(text="".join(characters))
         subsetter.subset(font)
         font.save(file)
+
+
+def with_small_fonts(css: str, folder: Path) -> str:
+    """Write fonts of a few signs into the stylesheet: a request for each would take longer."""
+
+    def write(match: re.Match[str]) -> str:
+        content = (folder / match[1]).read_bytes()
+        if len(content) > SMALL_FONT:
+            return match[0]
+        return f"url(data:font/woff2;base64,{base64.b64encode(content).decode()})"
+
+    return re.sub(r"url\(([^()]+\.woff2)\)", write, css)
 
 
 def _clear(out: Path, used: str) -> None:
