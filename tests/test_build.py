@@ -90,13 +90,20 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
+def runs(process: Path) -> bool:
+    """Tell whether a process, by its folder in /proc, has not ended."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def orphans(root: Path) -> list[str]:
     """Find processes that still run for a project: by their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-            if state != "Z" and str(root).encode() in (process / "environ").read_bytes():
+            if runs(process) and str(root).encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
         except OSError:
             continue
@@ -248,8 +255,7 @@ def test_a_worker_ends_with_a_build_that_is_killed() -> None:
         process.wait()
     for _ in range(50):
         time.sleep(0.1)
-        stat = Path(f"/proc/{worker}/stat")
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+        if not runs(Path(f"/proc/{worker}")):
             return
     os.kill(worker, signal.SIGKILL)
     raise AssertionError("the worker goes on")

@@ -36,10 +36,10 @@ def describe(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def with_verb(name: str) -> str:
-    """Put a part and "is" or "are" as they stand in a sentence."""
+def with_verb(name: str, one: str = "is", several: str = "are") -> str:
+    """Put a part and its verb as they stand in a sentence."""
     spoken = "masked scores" if name == "masked" else name
-    return f"{spoken} {'are' if spoken.endswith('s') else 'is'}"
+    return f"{spoken} {several if spoken.endswith('s') else one}"
 
 
 def read_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ def read_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
 def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
     """Return a plain float64 tensor with the same numbers, or raise `UnreadableError`."""
     called = f"The {with_verb(name)}"
-    holds = called.replace(" is", " holds") if called.endswith("is") else called[:-3] + "hold"
+    holds = f"The {with_verb(name, 'holds', 'hold')}"
     if not isinstance(value, Tensor):
         hint = ": build it with torch" + ", so that gradients can flow through it" * (
             exercise.differentiable
