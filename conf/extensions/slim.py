@@ -68,7 +68,16 @@ DONE = 'http-equiv="Content-Security-Policy"'
 BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(css|js)")
 # For the search page alone, and large
 APART = re.compile(r"(searchtools|language_data|-stemmer|searchindex)\.js$")
-NEEDLESS = re.compile(r"(bootstrap|fontawesome)\.js$")
+# Tabs switch without theirs, which only keeps several in step
+NEEDLESS = re.compile(r"(bootstrap|fontawesome|design-tabs)\.js$")
+# The scripts are fetched when the page has been painted: before, they delay what is read
+LOADER = """\
+((src) => document.addEventListener("DOMContentLoaded", () => {
+  requestAnimationFrame(() => setTimeout(() => {
+    document.head.append(Object.assign(document.createElement("script"), { src }));
+  }));
+}))(document.currentScript.dataset.src);
+"""
 # Made by scripts of the theme for what this site does not have
 NEVER = re.compile(r"fa-|dropdown-|tooltip|modal|bd-header-ann|version-|pst-button|list-group")
 
@@ -160,8 +169,12 @@ def _collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path,
 
     text = TAG.sub(take, text)
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
-    links += f'<script defer fetchpriority="low" src="{root}_static/site-00000000.js"></script>\n'
-    return text.replace("</head>", links + "".join(dict.fromkeys(apart)) + "</head>", 1)
+    script = f"{root}_static/site-00000000.js"
+    if apart:  # they build on it
+        links += f'<script defer src="{script}"></script>\n' + "".join(dict.fromkeys(apart))
+    else:
+        links += f'<script data-src="{script}">\n{LOADER}</script>\n'
+    return text.replace("</head>", links + "</head>", 1)
 
 
 def _scripts(files: list[Path]) -> str:

@@ -2,7 +2,7 @@
 // alone. The pieces stand at the end of the page as JSON (conf/extensions/copying.py).
 "use strict";
 
-document.addEventListener("DOMContentLoaded", () => {
+(() => {
   const announcer = document.createElement("div");
   announcer.setAttribute("role", "status");
   announcer.className = "copying-announcer";
@@ -62,4 +62,4 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     cell.querySelector(".cell_input").append(button);
   });
-});
+})();
