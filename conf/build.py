@@ -28,6 +28,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+# What a build reads from the environment: another value, another site
+SETTINGS = (
+    "ATTN_EXAMPLES_BERT", "ATTN_NOTEBOOKS_AT", "ATTN_SITE_URL", "READTHEDOCS_CANONICAL_URL",
+)  # fmt: skip
 LEFT_OVER = (".html-new", ".html-old", "jupyter_execute")
 
 
@@ -177,7 +181,7 @@ def restore(into: Path) -> None:
 def tools_state() -> str:
     """Name all that turns pages into a site: settings, package, Python, what is installed."""
     installed = sorted(f"{d.name}=={d.version}" for d in metadata.distributions())
-    settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("ATTN_EX")]
+    settings = [f"{name}={os.environ.get(name, '')}" for name in SETTINGS]
     folders = [folder_state(ROOT / name) for name in ("conf", "attn_examples")]
     return json.dumps([sys.version, settings, folders, digest("\n".join(installed).encode())])
 

@@ -167,6 +167,7 @@ html_theme_options = {
     "primary_sidebar_end": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
+    "footer_content_items": ["copyright.html", "extra-footer.html"],  # it names the authors
     "extra_footer": f"Every example on this page ran when it was built, with Python "
     f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}, {_versions}.",
 }

@@ -159,6 +159,18 @@ def test_an_edit_gives_what_a_clean_build_gives(project: Project) -> None:
     assert project.site() == before
 
 
+def test_another_address_gives_another_site(project: Project) -> None:
+    before = project.site()
+    hosted = {"ATTN_SITE_URL": "https://example.org/a/", "ATTN_NOTEBOOKS_AT": "us/it/blob/main"}
+    assert "Nothing has changed" not in project.run(**hosted)
+    assert 'rel="canonical" href="https://example.org/a/softmax.html"' in (
+        page := project.published("softmax")
+    )
+    assert "https://colab.research.google.com/github/us/it/blob/main/softmax.ipynb" in page
+    project.run()
+    assert project.site() == before
+
+
 def test_a_deleted_page_takes_its_outputs_with_it(project: Project) -> None:
     more = SOFTMAX.replace("zeros", "rand")
     project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, more=more)

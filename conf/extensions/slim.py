@@ -72,11 +72,13 @@ APART = re.compile(r"(searchtools|language_data|-stemmer|searchindex)\.js$")
 NEEDLESS = re.compile(r"(bootstrap|fontawesome|design-tabs)\.js$")
 # The scripts are fetched when the page has been painted: before, they delay what is read
 LOADER = """\
-((src) => document.addEventListener("DOMContentLoaded", () => {
+((sources) => document.addEventListener("DOMContentLoaded", () => {
   requestAnimationFrame(() => setTimeout(() => {
-    document.head.append(Object.assign(document.createElement("script"), { src }));
+    for (const src of sources) {
+      document.head.append(Object.assign(document.createElement("script"), { src, async: false }));
+    }
   }));
-}))(document.currentScript.dataset.src);
+}))(document.currentScript.dataset.src.split(" "));
 """
 # Made by scripts of the theme for what this site does not have
 NEVER = re.compile(r"fa-|dropdown-|tooltip|modal|bd-header-ann|version-|pst-button|list-group")
@@ -160,7 +162,7 @@ def _collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path,
             root = url[: url.index("_static/")]
             return ""
         if APART.search(url):
-            apart.append(f'<script defer src="{url}"></script>\n')
+            apart.append(url)
             return ""
         if match[0].startswith("<script") and url:
             scripts[file] = None
@@ -169,11 +171,8 @@ def _collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path,
 
     text = TAG.sub(take, text)
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
-    script = f"{root}_static/site-00000000.js"
-    if apart:  # they build on it
-        links += f'<script defer src="{script}"></script>\n' + "".join(dict.fromkeys(apart))
-    else:
-        links += f'<script data-src="{script}">\n{LOADER}</script>\n'
+    sources = " ".join(dict.fromkeys([f"{root}_static/site-00000000.js", *apart]))
+    links += f'<script data-src="{sources}">\n{LOADER}</script>\n'
     return text.replace("</head>", links + "</head>", 1)
 
 

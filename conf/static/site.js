@@ -30,7 +30,7 @@
   });
 
   // Boxes that scroll sideways can be scrolled by key, while they do
-  const boxes = "pre, .cell_output > .output, .katex-display, .katex-html, div.math, .figure-svg, .pst-scrollable-table-container";
+  const boxes = "pre, .cell_output > .output, .katex-display, div.math, .figure-svg, .pst-scrollable-table-container";
   const sized = new ResizeObserver((entries) => entries.forEach(({ target }) => {
     if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
     else target.removeAttribute("tabindex");

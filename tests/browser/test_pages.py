@@ -15,6 +15,8 @@ from tests.browser.conftest import ONE_OF_EACH_KIND, PAGES, Visit
 
 WIDTHS = (320, 768, 1440)
 
+# What the keyboard comes to, in what a screen reader is not told of
+FOCUSED = "xpath=descendant-or-self::*[self::a or self::button or @tabindex]"
 # What stands on a page and is shown: headings in order, and what lacks something
 LOOK = """() => {
   const shown = (element) => element.checkVisibility();
@@ -86,4 +88,5 @@ def test_a_page_is_whole_and_for_everyone(
     if scheme == "light":
         seen.page.set_viewport_size({"width": 320, "height": 900})
         assert axe(seen.page, without=(".katex-html",), contrast=False) == []
+        assert seen.page.locator("[aria-hidden=true]").locator(FOCUSED).all() == []
     assert seen.errors == []
