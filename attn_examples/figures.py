@@ -196,10 +196,10 @@ def heads_grid(
     check_labels("rows", rows, L)
     check_labels("columns", columns, S)
     lines = -(-heads // per_line)
-    room = 0.45 if rows or columns else 0.1
+    room = 0.55 if rows or columns else 0.1
     figure, _ = new_figure(
         per_line * size + room,
-        lines * (size * L / S + 0.35) + room,
+        lines * (size * L / S + 0.4) + room,
         lines=lines,
         per_line=per_line,
     )
@@ -207,13 +207,13 @@ def heads_grid(
         ax.set_axis_off()
     for h, ax in enumerate(figure.axes[:heads]):
         heatmap(weights[h], rows, columns, values=False, vmax=1.0, ax=ax)
-        ax.set_title(titles[h], color=INK, fontsize=9, parse_math=False)
-        ax.tick_params(labelsize=7)
+        ax.set_title(titles[h], color=INK, fontsize=10, parse_math=False)
+        ax.tick_params(labelsize=9)
         for axis, labels, edge in (
             (ax.xaxis, columns, h < per_line),
             (ax.yaxis, rows, h % per_line == 0),
         ):
-            if not labels or not edge or max(L, S) * 0.11 > size:
+            if not labels or not edge or max(L, S) * 0.14 > size:
                 axis.set_ticks([])
     return figure
 
@@ -318,6 +318,8 @@ def new_figure(
         figure, axes = plt.subplots(
             lines, per_line, figsize=(width, height), layout="constrained", squeeze=False
         )
+    if lines > 1:
+        figure.set_layout_engine("constrained", h_pad=0.1)  # titles clear of the ticks above
     plt.close(figure)
     return figure, axes[0, 0] if single else axes
 
