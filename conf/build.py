@@ -7,6 +7,7 @@ its folder (by default build/):
     executed/        what pages gave, by a key of all that it depends on
     doctrees/        what Sphinx has read, kept only from a build without a fault
     written/         what Sphinx has written, before `slim` goes over all pages at once
+    styles/          the stylesheet and the fonts that `slim` made last
     state.json       of what sources, tools and site that build was
     report.json      each page with its cells, seconds and failures
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -53,6 +55,7 @@ def main() -> int:
         raise KeyboardInterrupt
 
     end_with_parent()
+    gc.set_threshold(1_000_000)  # a page makes many objects and little garbage
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     try:
@@ -132,11 +135,7 @@ def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namesp
         command += ["-n", "-W", "--keep-going", "-D", f"slim_keep={into / 'written'}"]
     from sphinx.cmd.build import build_main
 
-    status = build_main([*command, "docs", str(fresh)])
-    if status or options.page or options.builder != "html":
-        return status
-    # the same pages as plain Markdown, from what was read
-    return build_main(["-b", "markdown", *command[2:], "docs", str(fresh)])
+    return build_main([*command, "docs", str(fresh)])
 
 
 def end_with_parent() -> None:
@@ -261,4 +260,7 @@ def fail(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # Python would take everything apart first, for two seconds

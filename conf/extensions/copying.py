@@ -103,13 +103,16 @@ def dependencies(source: str) -> dict[str, str]:
             modules.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("resources.files"):
             modules |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
-    names = {_distributions()[module][0] for module in modules - set(sys.stdlib_module_names)}
+    names = {_distribution(module) for module in modules - set(sys.stdlib_module_names)}
     return {name: metadata.version(name).partition("+")[0] for name in sorted(names, key=str.lower)}
 
 
 @cache
-def _distributions() -> dict[str, list[str]]:
-    return dict(metadata.packages_distributions())
+def _distribution(module: str) -> str:
+    try:
+        return str(metadata.metadata(module)["Name"])
+    except metadata.PackageNotFoundError:  # of another name; to look through all takes long
+        return metadata.packages_distributions()[module][0]
 
 
 def read_files_of(texts: Sequence[str], folder: Path) -> list[str]:
@@ -192,13 +195,26 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
         logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
     for file in PACKAGE.rglob("*.py") if cells else ():
         env.note_dependency(str(file))
-    place = {text: -1 - number for number, text in enumerate(checker())}
+    place = _shared([piece for piece in pieces if piece])
     texts = list(dict.fromkeys(t for piece in pieces if piece for t in piece if t not in place))
     place |= {text: number for number, text in enumerate(texts)}
     env.attn_pieces[env.docname] = {
         "texts": texts,
         "cells": [piece and [place[text] for text in piece] for piece in pieces],
     }
+
+
+def _shared(pieces: list[list[str]]) -> dict[str, int]:
+    """Return the places of the texts that only pieces with the checker in them have."""
+    alone = [piece for piece in pieces if not any(map(_is_checker, piece))]
+    if len(alone) == len(pieces):
+        return {}
+    own = {text for piece in alone for text in piece}
+    return {text: -1 - number for number, text in enumerate(checker()) if text not in own}
+
+
+def _is_checker(text: str) -> bool:
+    return text.startswith(("def check(name: str", "def exercises() -> Listing"))
 
 
 @cache

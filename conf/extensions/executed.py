@@ -128,8 +128,6 @@ def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -
 
 def write_report(app: Sphinx, exception: Exception | None) -> None:
     """Leave the report where conf/build.py looks for it."""
-    if app.builder.name == "markdown":
-        return  # writes again what html has read and reported
     failures: dict[str, list[Failure]] = getattr(app.env, "attn_failures", {})
     pages = {}
     for name in sorted(failures):

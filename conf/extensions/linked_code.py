@@ -34,7 +34,8 @@ class LinkedCode(SphinxCodeAutoLink):  # type: ignore[misc]
         env.attn_links = {name: known[name] for name in known if name in env.found_docs}
         targets = digest(*sorted(self.inventory))
         for name, transforms in self.cache.transforms.items():
-            state = digest(repr(transforms), targets)
+            code = [(transform.source, transform.names) for transform in transforms]
+            state = digest(repr(code), targets)
             if known.get(name, ("",))[0] != state:
                 self.filter_and_resolve(transforms, set(), name)
                 env.attn_links[name] = state, transforms

@@ -6,11 +6,13 @@ and marks cells with languages that only Pygments knows.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.builders import Builder
 from sphinx_markdown_builder.translator import MarkdownTranslator
 
 from extensions.page_facts import chapters, describe
@@ -46,8 +48,7 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
     visit_PassthroughTextElement = depart_PassthroughTextElement = _through  # noqa: N815
 
     def visit_label(self, node: nodes.label) -> None:
-        """Name a source as the pages do."""
-        self.add(f"* [{node.astext()}] ", prefix_eol=2)
+        """Begin a source without its number: pages name it by authors and year."""
         raise nodes.SkipNode
 
     def visit_classifier(self, node: nodes.classifier) -> None:
@@ -56,16 +57,39 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
         raise nodes.SkipNode
 
 
-def use_translator(app: Sphinx) -> None:
-    """Take ours for this builder; named for others, the theme would not set up its own."""
-    if app.builder.name == "markdown":
-        app.set_translator("markdown", Translator, override=True)
-
-
-def write_list(app: Sphinx, exception: Exception | None) -> None:
-    """Write llms.txt: what the site is, and each page with its address and description."""
-    if exception or app.builder.name != "markdown":
+def write(app: Any, exception: Exception | None) -> None:
+    """Write the pages that were just written for browsers once more, as Markdown, and a list."""
+    if exception or app.builder.name != "html" or app.config.include_patterns != ["**"]:
         return
+    app.set_translator("markdown", Translator, override=True)  # earlier the theme would mind
+    html, plain = app.builder, app.create_builder("markdown")
+    plain.parallel_ok = html.parallel_ok
+    try:
+        _use(app, plain)
+        for sources in app.env.get_domain("cite").bibliographies.values():
+            for node in sources.citation_nodes.values():
+                node.clear()  # each writing of the list fills them
+        plain.init()
+        plain.write(filter(functools.partial(_is_older, app), app.env.found_docs), ())
+    finally:
+        _use(app, html)
+    write_list(app)
+
+
+def _use(app: Any, builder: Builder) -> None:
+    """Have what asks for the builder find this one."""
+    app.builder = builder
+    app.env._builder_cls = type(builder)  # where Sphinx's own transforms ask
+
+
+def _is_older(app: Sphinx, name: str) -> bool:
+    """Tell whether the Markdown of a page is older than what browsers get."""
+    page, plain = (Path(app.outdir, f"{name}.{kind}") for kind in ("html", "md"))
+    return not plain.exists() or plain.stat().st_mtime_ns < page.stat().st_mtime_ns
+
+
+def write_list(app: Sphinx) -> None:
+    """Write llms.txt: what the site is, and each page with its address and description."""
     root = app.config.root_doc
     lines = [f"# {app.config.project}", "", f"> {describe(app.env.get_doctree(root))}"]
     chapter = ""
@@ -82,6 +106,5 @@ def write_list(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.setup_extension("sphinx_markdown_builder")
-    app.connect("builder-inited", use_translator)
-    app.connect("build-finished", write_list)
+    app.connect("build-finished", write)  # before slim keeps what was written
     return {"parallel_read_safe": True, "parallel_write_safe": True}

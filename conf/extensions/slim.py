@@ -66,6 +66,7 @@ PIECE = re.compile(r"<(/?)span\b[^>]*>|<[^>]*>|([^<]+)")  # of a page
 REDIRECT = 'http-equiv="refresh"'
 DONE = 'http-equiv="Content-Security-Policy"'
 BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(css|js)")
+STATIC = re.compile(r"_static/([^\s\"'<>]+)")
 # For the search page alone, and large
 APART = re.compile(r"(searchtools|language_data|-stemmer|searchindex)\.js$")
 # Tabs switch without theirs, which only keeps several in step
@@ -110,22 +111,56 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     bundles = {"js": _scripts(list(scripts)), "css": ""}
     made = {name for name in used_css.names_in_script(bundles["js"]) if not NEVER.match(name)}
     names = made.union(*(used_css.names_in_page(text) for text in pages.values()))
-    bundles["css"] = "".join(
-        used_css.purge(read_css(file, out / "_static"), names) for file in styles
-    )
     characters = set().union(*(drawn_characters(text) for text in pages.values()))
-    _subset_fonts(out / "_static" / "katex" / "fonts", characters)
-    bundles["css"] = with_small_fonts(bundles["css"], out / "_static")
-    named = {}
+    known = Path(app.config.slim_keep).with_name("styles") if app.config.slim_keep else None
+    bundles["css"] = make_styles(list(styles), out / "_static", names, characters, known)
+    bundled = {}
     for kind, content in bundles.items():
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        named[kind] = f"_static/site-{digest}.{kind}"
-        (out / named[kind]).write_text(content, encoding="utf-8")
+        bundled[kind] = f"_static/site-{digest}.{kind}"
+        (out / bundled[kind]).write_text(content, encoding="utf-8")
     for file, text in pages.items():
-        text = BUNDLED.sub(lambda match: named[match[1]], text)
+        text = BUNDLED.sub(lambda match: bundled[match[1]], text)
         file.write_text(text, encoding="utf-8")
         pages[file] = text
-    _clear(out, "".join(pages.values()) + bundles["css"] + bundles["js"])
+    named = {name for text in pages.values() for name in STATIC.findall(text)}
+    _clear(out, " ".join(sorted(named)) + bundles["css"] + bundles["js"])
+
+
+def make_styles(
+    files: list[Path], static: Path, names: set[str], characters: set[str], known: Path | None
+) -> str:
+    """Make one stylesheet of several, with what some page uses; leave in fonts what is drawn.
+
+    Parameters
+    ----------
+    files : list of Path
+        The stylesheets.
+    static : Path
+        Where the one will stand.
+    names, characters : set of str
+        What pages have: elements, classes and ids, and what their formulas draw.
+    known : Path or None
+        A folder that keeps what was made, until it would be something else.
+    """
+    sheets = [read_css(file, static) for file in files]
+    counting = sorted(names & set(re.findall(used_css.NAME, "".join(sheets))))
+    fonts = static / "katex" / "fonts"
+    made_from = [Path(__file__), Path(used_css.__file__), *sorted(fonts.glob("*.woff2"))]
+    contents = [file.read_bytes() for file in made_from]
+    state = hashlib.sha256(repr([sheets, counting, sorted(characters), contents]).encode())
+    mark = known / state.hexdigest() if known else static
+    if mark.is_file():
+        shutil.copytree(mark.parent / "fonts", fonts, dirs_exist_ok=True)
+        return mark.read_text(encoding="utf-8")
+    css = "".join(used_css.purge(sheet, names) for sheet in sheets)
+    _subset_fonts(fonts, characters)
+    css = with_small_fonts(css, static)
+    if known:
+        shutil.rmtree(known, ignore_errors=True)
+        shutil.copytree(fonts, known / "fonts")
+        mark.write_text(css, encoding="utf-8")
+    return css
 
 
 def draw_icons(text: str) -> str:
@@ -253,7 +288,7 @@ def with_small_fonts(css: str, folder: Path) -> str:
 
 
 def _clear(out: Path, used: str) -> None:
-    """Delete the static files that no page, stylesheet or script names."""
+    """Delete the static files that are not named where they are used."""
     for file in sorted((out / "_static").rglob("*"), reverse=True):
         if file.is_dir():
             if not any(file.iterdir()):
