@@ -42,10 +42,8 @@ def serve(session: nox.Session) -> None:
     """Build the site, serve it on this machine, and rebuild and reload on every change."""
     python = environment(session)
     session.run(
-        python, "-m", "sphinx_autobuild", "-c", "conf", "-d", "build/serve-doctrees", "-j", "auto",
-        "-q", "--watch", "attn_examples", "--watch", "conf", "--open-browser",
-        "-D", "slim_policy=0",  # reloading needs a script of its own
-        *session.posargs, "docs", "build/serve", external=True,
+        python, "conf/serve.py", "--watch", "attn_examples", "--watch", "conf", "--open-browser",
+        *session.posargs, external=True,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -37,14 +37,17 @@ SETTINGS = (
 LEFT_OVER = (".html-new", ".html-old", "jupyter_execute")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Build, report, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", type=Path, help="build this page alone, without cross-references")
     parser.add_argument("--into", type=Path, default=ROOT / "build", help="where to build")
     parser.add_argument("--builder", default="html", help="another of Sphinx's builders")
     parser.add_argument("--limit", type=int, help="the seconds that a cell may take")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--draft", action="store_true", help="for `nox -s serve`: show it in spite of warnings"
+    )
+    options = parser.parse_args(arguments)
     into = options.into.resolve()
     into.mkdir(parents=True, exist_ok=True)
     os.environ["ATTN_BUILD_DIR"] = str(into)  # what is imported from here on looks there
@@ -76,7 +79,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
 
     page, builder = options.page, options.builder
     restore(into)
-    tools, sources = tools_state(), folder_state(ROOT / "docs") + commit(ROOT)
+    tools, sources = f"{tools_state()} {options.draft}", folder_state(ROOT / "docs") + commit(ROOT)
     known = read_state(into / "state.json")
     html = into / "html"
     pages = sorted(f.relative_to(ROOT).as_posix() for f in (ROOT / "docs").rglob("*.md"))
@@ -104,7 +107,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
         shutil.copytree(written, fresh)
     status = run_sphinx(into, doctrees, fresh, options)
     failures = print_report(into / "report.json")
-    if status or failures:
+    if status or (failures and not options.draft):
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(doctrees, ignore_errors=True)  # its warnings would not be given again
         return fail("\n".join(failures) or "The build failed: see the warnings above.")
@@ -117,7 +120,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
         write_whole(into / "state.json", json.dumps(state, indent=1))
     else:
         (into / "state.json").unlink(missing_ok=True)
-    print(f"The site is in {html / 'index.html'}", flush=True)
+    print("\n".join([*failures, f"The site is in {html / 'index.html'}"]), flush=True)
     return 0
 
 
@@ -132,7 +135,11 @@ def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namesp
         command += ["-D", f"include_patterns={name.as_posix()},reference/bibliography.md"]
         command += ["-D", f"root_doc={name.with_suffix('').as_posix()}"]
     elif options.builder == "html":
-        command += ["-n", "-W", "--keep-going", "-D", f"slim_keep={into / 'written'}"]
+        command += ["-n", "-D", f"slim_keep={into / 'written'}"]
+        if options.draft:  # to reload takes a script in the page; a process more takes longer
+            command += ["-D", "slim_policy=0", "-D", "plain_markdown=0", "-j", "1"]
+        else:
+            command += ["-W", "--keep-going"]
     from sphinx.cmd.build import build_main
 
     return build_main([*command, "docs", str(fresh)])

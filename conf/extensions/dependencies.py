@@ -299,14 +299,13 @@ def _files_named(tree: ast.Module, folder: Path, root: Path) -> set[str]:
 
 def _parse(code: Iterable[str]) -> ast.Module | None:
     """Parse cells, IPython's own syntax included; None where that cannot be done."""
-    try:
-        return _parse_text("\n".join(_plain_python(cell) for cell in code))
-    except SyntaxError:
-        return None
-
-
-def _plain_python(cell: str) -> str:
-    return TransformerManager().transform_cell(cell)
+    cells = list(code)
+    for translate in (str, TransformerManager().transform_cell):  # slow, and seldom needed
+        try:
+            return _parse_text("\n".join(map(translate, cells)))
+        except SyntaxError:
+            continue
+    return None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -59,7 +59,8 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
 
 def write(app: Any, exception: Exception | None) -> None:
     """Write the pages that were just written for browsers once more, as Markdown, and a list."""
-    if exception or app.builder.name != "html" or app.config.include_patterns != ["**"]:
+    wanted = app.config.plain_markdown and app.config.include_patterns == ["**"]
+    if exception or app.builder.name != "html" or not wanted:
         return
     app.set_translator("markdown", Translator, override=True)  # earlier the theme would mind
     html, plain = app.builder, app.create_builder("markdown")
@@ -106,5 +107,6 @@ def write_list(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.setup_extension("sphinx_markdown_builder")
+    app.add_config_value("plain_markdown", True, "html", types=frozenset({bool}))
     app.connect("build-finished", write)  # before slim keeps what was written
     return {"parallel_read_safe": True, "parallel_write_safe": True}
