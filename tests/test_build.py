@@ -171,6 +171,16 @@ def test_another_address_gives_another_site(project: Project) -> None:
     assert project.site() == before
 
 
+def test_markdown_says_what_the_page_says(project: Project) -> None:
+    plain = project.root / "build" / "html" / "data.md"
+    assert "one" in plain.read_text()
+    project.edit("docs/numbers.txt", "one", "two")
+    project.run()
+    assert "two" in plain.read_text()
+    project.edit("docs/numbers.txt", "two", "one")
+    project.run()
+
+
 def test_a_deleted_page_takes_its_outputs_with_it(project: Project) -> None:
     more = SOFTMAX.replace("zeros", "rand")
     project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, more=more)

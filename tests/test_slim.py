@@ -152,3 +152,21 @@ def test_fonts_of_a_few_signs_are_in_the_stylesheet(tmp_path: Path) -> None:
     assert slim.with_small_fonts(css, tmp_path) == (
         "a{src:url(data:font/woff2;base64,ZmV3)format('woff2')}b{src:url(large.woff2)}"
     )
+
+
+def test_styles_are_made_again_when_pages_use_others(tmp_path: Path) -> None:
+    sheet, known = tmp_path / "a.css", tmp_path / "known"
+    fonts = tmp_path / "katex" / "fonts"
+    fonts.mkdir(parents=True)
+
+    def make(*names: str) -> str:
+        return slim.make_styles([sheet], tmp_path, set(names), set(), known)
+
+    sheet.write_text(".a{color:red}.b{color:blue}")
+    assert make("a") == make("a", "unknown") == ".a{color:red}"
+    (mark,) = (file for file in known.iterdir() if file.is_file())
+    mark.write_text("kept")
+    assert make("a") == "kept"
+    assert make("a", "b") == ".a{color:red}.b{color:blue}"
+    sheet.write_text(".a{color:green}")
+    assert make("a", "b") == ".a{color:green}"
