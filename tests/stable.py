@@ -28,9 +28,8 @@ for file in sorted(docs.rglob("*.md")):
     if is_myst_markdown_notebook(text):
         markdown = MdParserConfig(enable_extensions={{"colon_fence", "dollarmath", "amsmath"}})
         notebook = create_nb_reader(str(file), markdown, NbParserConfig(), text).read(text)
-        if {dtype!r}:
-            first = "import torch\\ntorch.set_default_dtype(torch." + {dtype!r} + ")"
-            notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
+        if {first!r}:
+            notebook.cells.insert(0, nbformat.v4.new_code_cell({first!r}))
         name = file.relative_to(docs).with_suffix("").as_posix()
         pages.append(runner.Page(name, file.parent, notebook))
 store = runner.Store(kernel_settings.BUILD / "executed", Path({root!r}), "stable")
@@ -44,13 +43,47 @@ Path({out!r}).write_text(json.dumps(printed))
 """
 
 
-def printed(folder: Path, threads: int = 1, dtype: str = "") -> dict[str, list[str]]:
+# The same numbers are drawn, and then computed with twice as many digits
+FLOAT64 = """\
+import torch
+
+def draw_float32():
+    def new(draw):
+        def drawn(*args, dtype=None, **kwargs):
+            made = draw(*args, dtype=dtype or torch.float32, **kwargs)
+            return made if dtype else made.double()
+        return drawn
+
+    def like(draw):
+        return lambda x, *args, **kwargs: draw(x.float(), *args, **kwargs).to(x.dtype)
+
+    def inside(draw):
+        def drawn(x, *args, **kwargs):
+            with torch.no_grad():
+                return x.copy_(draw(x.float(), *args, **kwargs))
+        return drawn
+
+    for name in ("randn", "rand"):
+        setattr(torch, name, new(getattr(torch, name)))
+        setattr(torch, name + "_like", like(getattr(torch, name + "_like")))
+    for name in ("normal_", "uniform_", "exponential_", "bernoulli_"):
+        setattr(torch.Tensor, name, inside(getattr(torch.Tensor, name)))
+    dropout = torch.nn.functional.dropout
+    torch.nn.functional.dropout = lambda x, *args, **kwargs: x * dropout(
+        torch.ones(x.shape, dtype=torch.float32), *args, **kwargs)
+
+torch.set_default_dtype(torch.float64)
+draw_float32()
+"""
+
+
+def printed(folder: Path, threads: int = 1, float64: bool = False) -> dict[str, list[str]]:
     """Return what each cell of each page prints."""
     import json
 
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {"conf": str(ROOT / "conf"), "root": str(ROOT)}
-    settings |= {"threads": str(threads), "dtype": dtype}
+    settings |= {"threads": str(threads), "first": FLOAT64 if float64 else ""}
     settings |= {"log": str(folder / "log"), "out": str(folder / "printed.json")}
     env = os.environ | {"ATTN_BUILD_DIR": str(folder)}
     subprocess.run([sys.executable, "-c", RUN.format(**settings)], env=env, check=True)
@@ -64,7 +97,7 @@ def differences(folder: Path, setting: dict[str, Any]) -> list[str]:
     named = re.compile(r",? ?dtype=torch\.float(32|64)|torch\.float(32|64)")
     found = []
     for name, cells in first.items():
-        others = other[name][1:] if setting.get("dtype") else other[name]
+        others = other[name][1:] if setting.get("float64") else other[name]
         found += [
             f"{name}, cell {number}: {one!r} and {two!r}"
             for number, (one, two) in enumerate(zip(cells, others, strict=True), start=1)
