@@ -80,7 +80,7 @@ class Store:
         """Keep what a page gave, together with the files that it opened."""
         files = self._files(page)
         if not opened <= files:
-            _write(self._list_of_files(page), json.dumps(sorted(files | opened)))
+            write_whole(self._list_of_files(page), json.dumps(sorted(files | opened)))
             self._give_key(page)
         known = {
             "page": page.name,
@@ -89,7 +89,7 @@ class Store:
             "language_info": page.notebook.metadata.get("language_info", {}),
             "cells": [{name: cell[name] for name in KEPT} for cell in page.code_cells],
         }
-        _write(self.folder / f"{page.key}.json", json.dumps(known, indent=1))
+        write_whole(self.folder / f"{page.key}.json", json.dumps(known, indent=1))
 
     def forget(self, names: set[str]) -> None:
         """Drop what was kept of pages that are not among these any more."""
@@ -267,7 +267,7 @@ class Progress:
         del self.running[page.name]
         if not page.error:
             self.last[page.name] = page.seconds
-            _write(self.file, json.dumps(self.last, indent=1, sort_keys=True))
+            write_whole(self.file, json.dumps(self.last, indent=1, sort_keys=True))
         self._say(page)
 
     def _say(self, page: Page | None = None) -> None:
@@ -302,7 +302,7 @@ def _below(file: str, root: Path) -> str | None:
     return None if name.startswith((package, "build/", ".")) else name
 
 
-def _write(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """Write a file whole or not at all, even if the machine stops."""
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=file.parent, suffix=".tmp", delete=False

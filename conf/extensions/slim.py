@@ -22,7 +22,7 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
 
-from extensions import used_css
+from extensions import runner, used_css
 
 # Each drawn by a line on a square of 16
 ICONS = {
@@ -159,7 +159,7 @@ def make_styles(
     if known:
         shutil.rmtree(known, ignore_errors=True)
         shutil.copytree(fonts, known / "fonts")
-        mark.write_text(css, encoding="utf-8")
+        runner.write_whole(mark, css)  # a build may be killed here, and the next one reads it
     return css
 
 
