@@ -25,7 +25,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,8 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = (
     "ATTN_EXAMPLES_BERT", "ATTN_NOTEBOOKS_AT", "ATTN_SITE_URL", "READTHEDOCS_CANONICAL_URL",
 )  # fmt: skip
-LEFT_OVER = (".html-new", ".html-old", "jupyter_execute")
+ABOUT_PACKAGE = ("LICENSE", "README.md", "pyproject.toml")  # the wheel has them
+LEFT_OVER = (".html-new", ".html-old", ".styles-old", "jupyter_execute")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
 
     page, builder = options.page, options.builder
     restore(into)
-    tools, sources = f"{tools_state()} {options.draft}", folder_state(ROOT / "docs") + commit(ROOT)
+    tools, sources = tools_state(), folder_state(ROOT / "docs") + commit(ROOT)
     known = read_state(into / "state.json")
     html = into / "html"
     pages = sorted(f.relative_to(ROOT).as_posix() for f in (ROOT / "docs").rglob("*.md"))
@@ -114,8 +114,10 @@ def build(into: Path, options: argparse.Namespace) -> int:
     if builder != "html":
         return 0
     put_in_place(fresh, html)
-    if not page:
+    if not page and tools == tools_state():  # else the next build begins anew
         site = folder_state(html)
+        if folder_state(ROOT / "docs") + commit(ROOT) != sources:
+            sources = "edited meanwhile"
         state = {"tools": tools, "pages": pages, "sources": sources, "site": site}
         write_whole(into / "state.json", json.dumps(state, indent=1))
     else:
@@ -127,7 +129,8 @@ def build(into: Path, options: argparse.Namespace) -> int:
 def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namespace) -> int:
     """Run Sphinx in this process, so that nothing of it outlives this process."""
     os.chdir(ROOT)
-    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees), "-j", "auto"]
+    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees)]
+    command += ["-j", str(len(os.sched_getaffinity(0)))]  # "auto" counts those of others, too
     if options.limit:
         command += ["-D", f"nb_execution_timeout={options.limit}"]
     if options.page:
@@ -186,9 +189,11 @@ def restore(into: Path) -> None:
 
 def tools_state() -> str:
     """Name all that turns pages into a site: settings, package, Python, what is installed."""
-    installed = sorted(f"{d.name}=={d.version}" for d in metadata.distributions())
+    # a folder is named after what is installed and its version
+    installed = sorted(p.name for folder in sys.path for p in Path(folder).glob("*.dist-info"))
     settings = [f"{name}={os.environ.get(name, '')}" for name in SETTINGS]
     folders = [folder_state(ROOT / name) for name in ("conf", "attn_examples")]
+    folders += [digest((ROOT / name).read_bytes()) for name in ABOUT_PACKAGE]
     return json.dumps([sys.version, settings, folders, digest("\n".join(installed).encode())])
 
 

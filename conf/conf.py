@@ -117,9 +117,7 @@ bibtex_default_style = "plain"
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL") or os.environ.get("ATTN_SITE_URL", "")
 if html_baseurl:
     html_baseurl = html_baseurl.rstrip("/") + "/"
-    extensions += ["sphinx_sitemap", "sphinxext.opengraph"]
-sitemap_url_scheme = "{link}"
-sitemap_excludes = ["search.html", "404.html"]
+    extensions += ["sphinxext.opengraph"]
 ogp_site_url = html_baseurl
 ogp_enable_meta_description = False  # extensions.page_facts has a better one
 ogp_social_cards = {"line_color": "#5ec962"}

@@ -7,6 +7,7 @@ ours each build imports anew, as it may have been edited.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import shutil
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import soupsieve
 from sphinx_autobuild import __main__ as autobuild
 from sphinx_autobuild.build import Builder
 from sphinx_autobuild.utils import show_message
@@ -38,6 +40,8 @@ class ForkingBuilder(Builder):  # type: ignore[misc]  # untyped
 
 
 def _build() -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in {"build", "extensions"}]:
+        del sys.modules[name]  # it may have been edited
     import build
 
     sys.exit(build.main(["--draft", "--into", str(INTO)]))
@@ -47,7 +51,13 @@ if __name__ == "__main__":
     known = Path("build", "executed")
     if known.exists() and not (INTO / "executed").exists():
         shutil.copytree(known, INTO / "executed")  # what is known need not run
+    import build
+
+    build.end_with_parent()  # this goes for what sphinx-autobuild starts, too
     for name in SLOW:
         importlib.import_module(name)
+    soupsieve.compile("code")  # its own patterns are compiled at first use
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared with the builds
     autobuild.Builder = ForkingBuilder
     autobuild.main([*sys.argv[1:], "docs", str(INTO / "html")])

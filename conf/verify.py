@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -26,18 +28,33 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=ROOT / "build" / "verify")
     options = parser.parse_args()
     folder = None if "://" in options.site else Path(options.site)
-    if folder and not (folder / "index.html").is_file():
+    fetch = from_folder(folder) if folder else from_address(options.site)
+    home = fetch("index.html")
+    if home is None:
         sys.exit(f"site ({options.site}) must be an address or a folder with an index.html")
-    built = subprocess.run([sys.executable, "conf/build.py", "--into", options.into], cwd=ROOT)
+    built = subprocess.run(
+        [sys.executable, "conf/build.py", "--into", options.into],
+        cwd=ROOT, env=os.environ | settings(home.decode()),
+    )  # fmt: skip
     if built.returncode:
         return built.returncode
-    fetch = from_folder(folder) if folder else from_address(options.site)
     result = compare(options.into / "html", fetch)
     if folder:
         here = {f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()}
         extra = here - result.keys() - {".buildinfo"}
         result |= dict.fromkeys(extra, "not from these sources")
     return report(result)
+
+
+def settings(home: str) -> dict[str, str]:
+    """Read from a site's home page what its build was told by the environment."""
+    address = re.search(r'<link rel="canonical" href="([^"]*)index\.html"', home)
+    notebooks = re.search(r'"https://colab\.research\.google\.com/github/([^"]*)/index', home)
+    return {
+        "ATTN_SITE_URL": address[1] if address else "",
+        "ATTN_NOTEBOOKS_AT": notebooks[1] if notebooks else "",
+        "READTHEDOCS_CANONICAL_URL": "",
+    }
 
 
 def compare(site: Path, fetch: Callable[[str], bytes | None]) -> dict[str, str]:

@@ -203,6 +203,7 @@ def main() -> int:
         return 2
     files = sorted(options.html.rglob("*.html"))
     found = [shown for file in files for shown in cells(file, options.html)]
+    current = {state(shown) for shown in found}
     found = [shown for shown in found if options.page in (None, shown.page)]
     if not found:
         print(f"html ({options.html}) has no cells: build the site first, nox -s docs")
@@ -219,7 +220,9 @@ def main() -> int:
             else:
                 failures.append(f"{shown.page}, {shown.name}\n    {problem}")
                 print(failures[-1], flush=True)
-    noted.write_text(json.dumps(sorted(passed & {state(shown) for shown in found})))
+    partial = noted.with_suffix(".tmp")
+    partial.write_text(json.dumps(sorted(passed & current)))
+    partial.replace(noted)  # whole or not at all
     of_cells = [shown for shown in found if shown.name != "one file"]
     failed = [failure for failure in failures if ", one file" not in failure]
     print(f"{len(of_cells) - len(failed)} of {len(of_cells)} cells run alone", end="")

@@ -34,73 +34,99 @@ for file in sorted(docs.rglob("*.md")):
         pages.append(runner.Page(name, file.parent, notebook))
 store = runner.Store(kernel_settings.BUILD / "executed", Path({root!r}), "stable")
 runner.run([page for page in pages if page.code_cells], store, 300, Path({log!r}))
-printed = {{
-    page.name: ["".join(o.get("text", "") or o.get("data", {{}}).get("text/plain", "")
-                for o in cell["outputs"]) for cell in page.code_cells]
+def shown(output):
+    data = output.get("data", {{}})
+    return output.get("text") or data.get("image/svg+xml") or data.get("text/plain", "")
+
+show = {{
+    page.name: [[shown(output) for output in cell["outputs"]] for cell in page.code_cells]
     for page in pages
 }}
-Path({out!r}).write_text(json.dumps(printed))
+Path({out!r}).write_text(json.dumps(show))
 """
 
 
-# The same numbers are drawn, and then computed with twice as many digits
+# The same numbers are drawn, and then computed with twice as many digits. A page that asks
+# for float64 itself draws as it does on the site.
 FLOAT64 = """\
 import torch
+from attn_examples import pretrained
 
-def draw_float32():
-    def new(draw):
-        def drawn(*args, dtype=None, **kwargs):
-            made = draw(*args, dtype=dtype or torch.float32, **kwargs)
-            return made if dtype else made.double()
-        return drawn
+def draw_float32(name):
+    kernel = torch.library.get_kernel("aten::" + name, "CPU")
 
-    def like(draw):
-        return lambda x, *args, **kwargs: draw(x.float(), *args, **kwargs).to(x.dtype)
+    def draw(keys, x, *args, **kwargs):
+        if x.dtype != torch.float64 or asked:
+            return kernel.call_boxed(keys, x, *args, **kwargs)
+        few_digits = torch.empty_like(x, dtype=torch.float32)
+        kernel.call_boxed(keys, few_digits, *args, **kwargs)
+        return x.copy_(few_digits)
 
-    def inside(draw):
-        def drawn(x, *args, **kwargs):
-            with torch.no_grad():
-                return x.copy_(draw(x.float(), *args, **kwargs))
-        return drawn
+    library.impl(name, draw, "CPU", with_keyset=True, allow_override=True)
 
-    for name in ("randn", "rand"):
-        setattr(torch, name, new(getattr(torch, name)))
-        setattr(torch, name + "_like", like(getattr(torch, name + "_like")))
-    for name in ("normal_", "uniform_", "exponential_", "bernoulli_"):
-        setattr(torch.Tensor, name, inside(getattr(torch.Tensor, name)))
-    dropout = torch.nn.functional.dropout
-    torch.nn.functional.dropout = lambda x, *args, **kwargs: x * dropout(
-        torch.ones(x.shape, dtype=torch.float32), *args, **kwargs)
+def ask(dtype, set_default_dtype=torch.set_default_dtype):
+    asked[:] = [dtype] if dtype == torch.float64 else []
+    set_default_dtype(dtype)
 
+def load_bert(*args, load=pretrained.load_bert):
+    model, tokenizer = load(*args)
+    return model.double(), tokenizer
+
+asked = []
+library = torch.library.Library("aten", "IMPL")
+for name in ("normal_", "uniform_", "exponential_"):
+    draw_float32(name)
 torch.set_default_dtype(torch.float64)
-draw_float32()
+torch.set_default_dtype, pretrained.load_bert = ask, load_bert
 """
+NUMBER = re.compile(r"-?\d+\.?\d*(e[+-]?\d+)?")
+TYPE = re.compile(r",? ?dtype=torch\.float(32|64)|torch\.float(32|64)")
+NAME = re.compile(r"(?<=#)\w{11}|(?<=id=\")\w{11}")  # in a figure: of what is drawn
+COLOUR = re.compile(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})\b")
+DRAWN = 0.1  # of a point: the site rounds figures to that; and one level of a colour
 
 
-def printed(folder: Path, threads: int = 1, float64: bool = False) -> dict[str, list[str]]:
-    """Return what each cell of each page prints."""
+def outputs(folder: Path, threads: int = 1, float64: bool = False) -> dict[str, list[list[str]]]:
+    """Return what each cell of each page prints and draws."""
     import json
 
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {"conf": str(ROOT / "conf"), "root": str(ROOT)}
     settings |= {"threads": str(threads), "first": FLOAT64 if float64 else ""}
-    settings |= {"log": str(folder / "log"), "out": str(folder / "printed.json")}
+    settings |= {"log": str(folder / "log"), "out": str(folder / "outputs.json")}
     env = os.environ | {"ATTN_BUILD_DIR": str(folder)}
     subprocess.run([sys.executable, "-c", RUN.format(**settings)], env=env, check=True)
-    found: dict[str, list[str]] = json.loads((folder / "printed.json").read_text())
+    found: dict[str, list[list[str]]] = json.loads((folder / "outputs.json").read_text())
     return found
 
 
 def differences(folder: Path, setting: dict[str, Any]) -> list[str]:
-    """Name the cells that print something else, names of types left out."""
-    first, other = printed(folder / "first"), printed(folder / "other", **setting)
-    named = re.compile(r",? ?dtype=torch\.float(32|64)|torch\.float(32|64)")
+    """Name the cells that print or draw something else."""
+    first, other = outputs(folder / "first"), outputs(folder / "other", **setting)
     found = []
     for name, cells in first.items():
         others = other[name][1:] if setting.get("float64") else other[name]
-        found += [
-            f"{name}, cell {number}: {one!r} and {two!r}"
-            for number, (one, two) in enumerate(zip(cells, others, strict=True), start=1)
-            if named.sub("", one) != named.sub("", two)
-        ]
+        for number, (one, two) in enumerate(zip(cells, others, strict=True), start=1):
+            if len(one) != len(two) or not all(map(alike, one, two)):
+                found.append(f"{name}, cell {number}: {one!r} and {two!r}")
     return found
+
+
+def alike(one: str, two: str) -> bool:
+    """Tell whether two outputs show the same: 6.0000 and 6. are the same number."""
+    figure = "</svg>" in one
+    (words, numbers), (others, other) = parts(one, figure), parts(two, figure)
+    close = all(abs(a - b) <= DRAWN * figure for a, b in zip(numbers, other, strict=False))
+    return words == others and close
+
+
+def parts(text: str, figure: bool) -> tuple[list[str], list[float]]:
+    """Take words and numbers apart, without the names of types."""
+    if figure:
+        text = COLOUR.sub(_levels, NAME.sub("", text))
+    text = TYPE.sub("", text)
+    return NUMBER.sub("0", text).split(), [float(number[0]) for number in NUMBER.finditer(text)]
+
+
+def _levels(colour: re.Match[str]) -> str:
+    return " ".join(str(int(level, 16) / 10) for level in colour.groups())

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Project(Site):
 
     def write(self, **pages: str) -> None:
         toctree = "\n".join(name for name in pages)
-        pages["index"] = f"# Home\n\n```{{toctree}}\n{toctree}\n```\n"
+        pages.setdefault("index", f"# Home\n\n```{{toctree}}\n{toctree}\n```\n")
         for file in (self.root / "docs").glob("*.md"):
             file.unlink()
         for name, text in pages.items():
@@ -155,6 +156,72 @@ def test_an_edit_gives_what_a_clean_build_gives(project: Project) -> None:
     assert "The softmax" in project.published("positions")  # a page that names it
     assert "Nothing has changed" in project.run()
     project.edit("docs/softmax.md", "# The softmax\n\nHello *you*.", "# Softmax\n\nProse.")
+    project.run()
+    assert project.site() == before
+
+
+def test_edits_of_every_kind_give_what_a_clean_build_gives(project: Project) -> None:
+    before = project.site()
+    api = "# Code\n\n```{eval-rst}\n.. automodule:: attn_examples.masks\n   :members:\n```\n"
+    pages = {"softmax": SOFTMAX, "positions": POSITIONS, "data": DATA, "api": api}
+    hosted = {"ATTN_SITE_URL": "https://example.org/a/"}
+
+    def same_as_clean() -> bool:
+        project.run(**hosted)
+        project.run("--into", "clean", **hosted)
+        return project.site() == project.site("clean")
+
+    project.write(**pages)
+    assert same_as_clean()
+    project.edit("docs/softmax.md", "# Softmax", "# The softmax")  # in every page's list of pages
+    project.edit("docs/data.md", "{code-cell} python3", "text")  # its notebook goes
+    assert same_as_clean()
+    project.edit("README.md", "\n", "\n\n")  # the wheel has it, and every notebook the wheel
+    project.edit("docs/api.md", "masks", "scores")
+    assert same_as_clean()
+    project.edit("README.md", "\n\n", "\n")
+    places = pages.pop("positions")
+    project.write(**pages, places=places)  # the same cells under another name
+    project.run()
+    project.edit("docs/softmax.md", "Prose.", "Other prose.")
+    project.run()
+    assert "sinusoidal" in project.published("places")
+    assert "tensor([[" in project.published("places")
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    project.run()
+    assert project.site() == before
+
+
+def test_an_edit_while_pages_run_is_not_lost(project: Project, tmp_path: Path) -> None:
+    before = project.site()
+    marker = tmp_path / "runs"
+    slow = SLOW.replace("time.sleep(2)", f"open({str(marker)!r}, 'w')\ntime.sleep(4)")
+    positions = POSITIONS.replace("{doc}", "One. {doc}")
+
+    def start() -> subprocess.Popen[str]:
+        project.write(softmax=slow, positions=positions, data=DATA)
+        marker.unlink(missing_ok=True)
+        process = project.start()
+        while not marker.exists():
+            time.sleep(0.05)
+        return process
+
+    process = start()
+    project.edit("attn_examples/normalizers.py", '"""', '"""Now: ')
+    printed, _ = process.communicate()
+    assert process.returncode == 1
+    assert "a source of this page was changed while it ran: build again" in printed
+    assert project.site() == before
+    project.edit("attn_examples/normalizers.py", '"""Now: ', '"""')
+
+    process = start()
+    project.edit("docs/positions.md", "One.", "Two.")
+    process.communicate()
+    assert process.returncode == 0
+    assert "One." in project.published("positions")
+    project.run()
+    assert "Two." in project.published("positions")
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
     project.run()
     assert project.site() == before
 
@@ -331,9 +398,13 @@ def test_two_cold_builds_are_the_same_bytes(project: Project, tmp_path: Path) ->
 
 
 def test_verify_tells_which_page_is_not_what_the_sources_give(project: Project) -> None:
-    published = project.root / "published"
-    shutil.copytree(project.root / "build" / "html", published)
-    command = [sys.executable, "conf/verify.py", "published", "--into", "build"]
+    hosted = {"ATTN_SITE_URL": "https://example.org/a", "ATTN_NOTEBOOKS_AT": "us/it/blob/main"}
+    home = FRONT + "# Home\n\n```{toctree}\nsoftmax\npositions\ndata\n```\n"
+    home += "\n```{code-cell} python3\n1\n```\n"
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, index=home)
+    project.run("--into", "hosted", **hosted)  # whoever verifies is not told this
+    published = project.root / "hosted" / "html"
+    command = [sys.executable, "conf/verify.py", "hosted/html", "--into", "checked"]
 
     def verify() -> tuple[int, list[str]]:
         done = subprocess.run(command, cwd=project.root, text=True, capture_output=True)
@@ -352,3 +423,48 @@ def test_verify_tells_which_page_is_not_what_the_sources_give(project: Project) 
     assert {("differs", "softmax.html"), ("missing", "data.html")} <= wrong
     assert ("not from these sources", "extra.html") in wrong
     assert ("same", "positions.html") in wrong
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    project.run()
+
+
+def test_a_served_page_follows_an_edit(project: Project) -> None:
+    before = project.site()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "conf/serve.py", "--port", str(port)],
+        cwd=project.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def shows(text: str) -> None:
+        address, page = f"http://127.0.0.1:{port}/softmax.html", ""
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(address) as answer:
+                    page = answer.read().decode()
+            except OSError:
+                page = ""  # not yet
+            if text in page:
+                return
+            time.sleep(0.1)
+        raise AssertionError(page)
+
+    try:
+        shows("Prose.")
+        project.edit("docs/softmax.md", "Prose.", "Other prose.")
+        shows("Other prose.")
+        project.edit("docs/softmax.md", "Other prose.", "{doc}`nowhere`")  # it warns
+        shows("nowhere")
+        project.edit("docs/softmax.md", "softmax(torch", "softmax(torches")  # it raises
+        shows("NameError")
+        project.edit("docs/softmax.md", "torches", "torch")
+        project.edit("docs/softmax.md", "{doc}`nowhere`", "Prose.")
+        shows("Prose.")
+        project.edit("docs/softmax.md", "Prose.", "Other prose.")
+        time.sleep(1.0)
+    finally:
+        server.kill()  # while it builds
+        server.wait()
+    project.edit("docs/softmax.md", "Other prose.", "Prose.")
+    project.run()
+    assert project.site() == before

@@ -165,7 +165,8 @@ def _row(texts: tuple[str, ...]) -> nodes.row:
 
 def outdated(app: Sphinx, env: Any, added: Any, changed: Any, removed: Any) -> list[str]:
     """Read the pages with such a table again when one of the facts has changed."""
-    facts = digest(json.dumps([sources(), versions(), pages(), oracles(), licences()]))
+    keys = {name: execution.PAGES[name].key for name in ran()}  # what has not run yet
+    facts = digest(json.dumps([keys, sources(), versions(), pages(), oracles(), licences()]))
     before, env.attn_facts = getattr(env, "attn_facts", None), facts
     return sorted(getattr(env, "attn_about", set()) & env.found_docs) if before != facts else []
 

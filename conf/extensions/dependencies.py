@@ -150,7 +150,7 @@ class _Package:
 
     def targets(self, tree: ast.Module, module: Target) -> Iterator[Target]:
         """Yield the modules that a tree depends on, None for the package as a whole."""
-        for node in ast.walk(tree):
+        for node in _nodes(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name in {PACKAGE, *OPAQUE_MODULES}:
@@ -179,7 +179,7 @@ class _Package:
         if module != PACKAGE:
             return module  # its own imports are followed from there
         tree = self.tree(module)
-        for node in ast.walk(tree) if tree else ():
+        for node in _nodes(tree) if tree else ():
             if isinstance(node, ast.ImportFrom):
                 base = self._base(node, module)
                 for alias in node.names:
@@ -202,7 +202,7 @@ class _Package:
 
     def _imports(self, module: str) -> list[str]:
         names = []
-        for node in ast.walk(self.tree(module) or ast.Module([], [])):
+        for node in _nodes(self.tree(module) or ast.Module([], [])):
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -281,10 +281,16 @@ def _is_plain(node: ast.expr) -> bool:
     return not any(isinstance(part, loud) for part in ast.walk(node))
 
 
+@functools.lru_cache(maxsize=1024)
+def _nodes(tree: ast.Module) -> list[ast.AST]:
+    """List the nodes of a tree, once for all who ask."""
+    return list(ast.walk(tree))
+
+
 def _files_named(tree: ast.Module, folder: Path, root: Path) -> set[str]:
     """Find the constants that name a file, seen from a folder."""
     found = set()
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value
             if not 0 < len(name) < 200 or "\n" in name or "\0" in name:

@@ -63,7 +63,7 @@ def _build_wheel(files: list[Path], folder: Path, state: str) -> None:
     for file in files:
         copy = folder / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, copy)
+        shutil.copyfile(file, copy)
     project = folder / "pyproject.toml"
     version = tomllib.loads(project.read_text())["project"]["version"]
     own = f"{version}+{state[:8]}"  # so pip tells it from that of another day
@@ -76,6 +76,7 @@ def _build_wheel(files: list[Path], folder: Path, state: str) -> None:
         env=os.environ | {"SOURCE_DATE_EPOCH": "315532800"},  # 1980, where zip begins
         check=True,
         capture_output=True,
+        umask=0o022,  # the wheel notes who may read its files
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,16 @@ def find_outdated(
             store.find(PAGES[name])
     known = getattr(env, "attn_digests", {})
     env.attn_digests = known
-    return [name for name in env.found_docs if known.get(name) != _digest(env, name)]
+    return [
+        name
+        for name in env.found_docs
+        if known.get(name) != _digest(env, name) or (name in PAGES and not PAGES[name].known)
+    ]
 
 
 def execute(app: Any, env: BuildEnvironment, docnames: list[str]) -> None:
     """Run what is about to be read and is not known, all cores at once."""
-    pages = [PAGES[name] for name in docnames if name in PAGES]
-    missing = [page for page in pages if not page.cached and page.code_cells]
+    missing = [PAGES[name] for name in docnames if name in PAGES and not PAGES[name].known]
     log = app.attn_store.folder / "kernels.log"
     runner.run(missing, app.attn_store, app.config.nb_execution_timeout, log)
 
@@ -91,14 +95,14 @@ def _parse(env: Any, path: Path, text: str) -> Any:
 def forget(app: Any, exception: Exception | None) -> None:
     """Drop what was kept of pages that are gone."""
     if not exception and app.config.include_patterns == ["**"]:
-        app.attn_store.forget(set(PAGES))
+        app.attn_store.forget(PAGES)
 
 
 def _digest(env: Any, name: str) -> str:
     """Name all that the reading of a page depends on."""
-    files = [env.doc2path(name), *sorted(map(str, env.dependencies.get(name, ())))]
-    contents = []
-    for file in files:
+    text, _ = env.attn_notebooks[name]  # not the file: it may have been edited meanwhile
+    contents = [text]
+    for file in sorted(map(str, env.dependencies.get(name, ()))):
         path = Path(env.srcdir, file)
         contents.append(path.read_bytes().hex() if path.is_file() else "(not there)")
     return digest(PAGES[name].key if name in PAGES else "", *contents)
@@ -108,7 +112,10 @@ def note_digests(app: Sphinx, env: Any) -> list[str]:
     """Note what was read; have all pages written again if others can see a difference."""
     env.attn_digests = {name: _digest(env, name) for name in env.found_docs}
     before, env.attn_seen = getattr(env, "attn_seen", None), _seen_by_others(env)
-    return sorted(env.found_docs) if before not in {None, env.attn_seen} else []
+    if before in {None, env.attn_seen}:
+        return []
+    shutil.rmtree(Path(app.outdir, "_modules"), ignore_errors=True)  # viewcode writes them anew
+    return sorted(env.found_docs)
 
 
 def _seen_by_others(env: BuildEnvironment) -> str:

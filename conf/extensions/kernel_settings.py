@@ -19,6 +19,7 @@ _IPYTHON_CONFIG = """\
 c = get_config()
 c.InlineBackend.figure_formats = {"svg"}
 c.HistoryManager.enabled = False
+c.InteractiveShellApp.exec_PYTHONSTARTUP = False
 
 # What a cell prints arrives in one piece, however busy the machine is
 from ipykernel.iostream import OutStream
@@ -51,7 +52,7 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # sums are then added in one order on every machine
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONHASHSEED": "0",
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    "PYTHONPATH": str(ROOT),
     "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm would like ipywidgets
     "SOURCE_DATE_EPOCH": "1767225600",  # the year in conf.py; no output shows another date
     "TOKENIZERS_PARALLELISM": "false",
@@ -68,6 +69,8 @@ def apply() -> None:
     file = profile / "ipython_kernel_config.py"
     if not file.exists() or file.read_text() != _IPYTHON_CONFIG:
         file.write_text(_IPYTHON_CONFIG)
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]  # such as PYTHONOPTIMIZE, with which no assertion fails
     os.environ.update(_ENVIRONMENT, IPYTHONDIR=str(ipython_dir))
     time.tzset()
     if not os.environ.get("ATTN_EXAMPLES_BERT"):  # who names a model may need to fetch it

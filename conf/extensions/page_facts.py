@@ -1,7 +1,8 @@
 """Tell readers, and those who lead them here, what a page is: in a line, a number, a list.
 
 The gap: Sphinx writes no description of a page, does not say how long it takes nor where
-in its chapter it stands, and knows no robots.txt.
+in its chapter it stands, and knows no robots.txt. sphinx-sitemap lists only the pages that
+are written in a build, in the order in which they happen to be.
 """
 
 from __future__ import annotations
@@ -71,18 +72,22 @@ def add_facts(
         context["page_chapter"] = known.attn_chapters.get(page)
 
 
-def write_robots(app: Sphinx, exception: Exception | None) -> None:
-    """Let every machine read everything, and name the list of pages where there is one."""
+def write_for_machines(app: Sphinx, exception: Exception | None) -> None:
+    """Let every machine read everything; list the pages if the site's address is known."""
     if exception or app.builder.format != "html":
         return
     lines = ["User-agent: *", "Allow: /"]
-    if app.config.html_baseurl:
-        lines += [f"Sitemap: {app.config.html_baseurl}sitemap.xml"]
+    if base := app.config.html_baseurl:
+        lines += [f"Sitemap: {base}sitemap.xml"]
+        pages = [f"<url><loc>{base}{name}.html</loc></url>" for name in sorted(app.env.found_docs)]
+        sitemap = ['<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">', *pages]
+        text = "\n".join([*sitemap, "</urlset>", ""])
+        Path(app.outdir, "sitemap.xml").write_text(text, encoding="utf-8")
     Path(app.outdir, "robots.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("html-page-context", add_facts, priority=400)  # before Open Graph's
-    app.connect("build-finished", write_robots)
+    app.connect("build-finished", write_for_machines)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -40,6 +40,7 @@ class Page:
     folder: Path
     notebook: Any
     key: str = ""
+    began: float = 0.0  # by the clock that files have
     seconds: float = 0.0
     cached: bool = False
     error: str = ""  # why the kernel gave no answer; an exception stands in the outputs
@@ -50,6 +51,11 @@ class Page:
     def code_cells(self) -> list[Any]:
         """The cells that run."""
         return [cell for cell in self.notebook.cells if cell["cell_type"] == "code"]
+
+    @property
+    def known(self) -> bool:
+        """Whether it need not run."""
+        return self.cached or not self.code_cells
 
 
 class Store:
@@ -79,6 +85,11 @@ class Store:
     def keep(self, page: Page, opened: set[str]) -> None:
         """Keep what a page gave, together with the files that it opened."""
         files = self._files(page)
+        if self._key(page, files) != page.key:  # nobody knows which state it has seen
+            page.error = "a source of this page was changed while it ran: build again"
+            return
+        if any((self.root / name).stat().st_mtime > page.began for name in opened - files):
+            return
         if not opened <= files:
             write_whole(self._list_of_files(page), json.dumps(sorted(files | opened)))
             self._give_key(page)
@@ -91,11 +102,13 @@ class Store:
         }
         write_whole(self.folder / f"{page.key}.json", json.dumps(known, indent=1))
 
-    def forget(self, names: set[str]) -> None:
+    def forget(self, pages: dict[str, Page]) -> None:
         """Drop what was kept of pages that are not among these any more."""
+        keys = {page.key for page in pages.values()}
         for file in self.folder.glob("?" * 32 + ".json"):
             try:
-                gone = json.loads(file.read_text(encoding="utf-8"))["page"] not in names
+                page = json.loads(file.read_text(encoding="utf-8"))["page"]
+                gone = page not in pages and file.stem not in keys
             except ValueError:
                 gone = True
             if gone:
@@ -196,7 +209,7 @@ async def _run_all(pages: Sequence[Page], store: Store, timeout: int, room: Path
 async def _run_page(page: Page, timeout: int, room: Path) -> set[str] | None:
     """Run one page; return the files that it opened, or None where it failed."""
     trace = room / f"{page.name.replace('/', '-')}.opened"
-    started = time.monotonic()
+    page.began, started = time.time(), time.monotonic()
     marks: list[float] = []
     client = NotebookClient(
         page.notebook,

@@ -15,8 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.builders.html import StandaloneHTMLBuilder
 
 PARTS = (
-    "_all_titles", "_filenames", "_index_entries", "_mapping",
-    "_objnames", "_objtypes", "_title_mapping", "_titles",
+    "_all_titles", "_filenames", "_index_entries", "_mapping", "_title_mapping", "_titles",
 )  # fmt: skip
 
 

@@ -15,8 +15,10 @@ import logging
 import posixpath
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -66,6 +68,7 @@ PIECE = re.compile(r"<(/?)span\b[^>]*>|<[^>]*>|([^<]+)")  # of a page
 REDIRECT = 'http-equiv="refresh"'
 DONE = 'http-equiv="Content-Security-Policy"'
 BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(css|js)")
+BESIDE = re.compile(r"_(?:downloads|images|sources)/[^\s\"'<>#?]+")
 STATIC = re.compile(r"_static/([^\s\"'<>]+)")
 # For the search page alone, and large
 APART = re.compile(r"(searchtools|language_data|-stemmer|searchindex)\.js$")
@@ -90,11 +93,12 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     out = Path(app.outdir)
+    files = [file for file in sorted(out.rglob("*.html")) if "_static" not in file.parts]
+    pages = {file: file.read_text(encoding="utf-8") for file in files}
+    _clear_left_over(out, pages.values())
     if app.config.slim_keep:  # so that the next build writes only what has changed
         shutil.rmtree(app.config.slim_keep, ignore_errors=True)
         shutil.copytree(out, app.config.slim_keep)
-    files = [file for file in sorted(out.rglob("*.html")) if "_static" not in file.parts]
-    pages = {file: file.read_text(encoding="utf-8") for file in files}
     styles: dict[Path, None] = {}
     scripts: dict[Path, None] = {}
     for file, text in pages.items():
@@ -157,7 +161,8 @@ def make_styles(
     _subset_fonts(fonts, characters)
     css = with_small_fonts(css, static)
     if known:
-        shutil.rmtree(known, ignore_errors=True)
+        if known.exists():  # all of it or nothing, if a build is killed here
+            shutil.rmtree(known.rename(known.with_name(".styles-old")))
         shutil.copytree(fonts, known / "fonts")
         runner.write_whole(mark, css)  # a build may be killed here, and the next one reads it
     return css
@@ -285,6 +290,15 @@ def with_small_fonts(css: str, folder: Path) -> str:
         return f"url(data:font/woff2;base64,{base64.b64encode(content).decode()})"
 
     return re.sub(r"url\(([^()]+\.woff2)\)", write, css)
+
+
+def _clear_left_over(out: Path, pages: Iterable[str]) -> None:
+    """Delete what pages of an earlier build named, and none names now."""
+    named = {unquote(name) for text in pages for name in BESIDE.findall(text)}
+    for folder in ("_downloads", "_images", "_sources"):
+        for file in sorted((out / folder).rglob("*")):
+            if file.is_file() and file.relative_to(out).as_posix() not in named:
+                file.unlink()
 
 
 def _clear(out: Path, used: str) -> None:
