@@ -136,7 +136,7 @@ def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namesp
     if options.page:
         name = options.page.resolve().relative_to(ROOT / "docs")
         command += ["-D", f"include_patterns={name.as_posix()},reference/bibliography.md"]
-        command += ["-D", f"root_doc={name.with_suffix('').as_posix()}"]
+        command += ["-D", f"root_doc={name.with_suffix('').as_posix()}", "-t", "alone"]
     elif options.builder == "html":
         command += ["-n", "-D", f"slim_keep={into / 'written'}"]
         if options.draft:  # to reload takes a script in the page; a process more takes longer

@@ -259,6 +259,12 @@ def test_a_deleted_page_takes_its_outputs_with_it(project: Project) -> None:
     assert len(list((project.root / "build" / "executed").glob("*.json"))) == kept - 1
 
 
+def test_one_page_can_be_built_alone(project: Project) -> None:
+    printed = project.run("--page", "docs/positions.md", "--into", "alone")
+    assert "1 pages executed" in printed
+    assert "sinusoidal" in (project.root / "alone" / "html" / "positions.html").read_text()
+
+
 def test_nothing_leaks_from_page_to_page(project: Project, tmp_path: Path) -> None:
     leak = FRONT + (
         "# Leak\n\n```{code-cell} python3\nimport os, random, sys\nimport matplotlib as mpl\n"
