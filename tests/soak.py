@@ -44,8 +44,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
         ).exists() else None  # fmt: skip
         assert site == before or whole or f"(1, {attempt + 3})" in project.published("softmax")
         project.run()
-        project.run("--into", "clean")
-        assert project.site() == project.site("clean")
+        assert project.site() == project.clean()
 
 
 @pytest.mark.parametrize("cores", [1, 2])

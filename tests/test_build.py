@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -79,8 +80,14 @@ class Project(Site):
             if page["cells"] and not page["cached"]
         }
 
-    def site(self, build: str = "build") -> dict[str, str]:
-        return files(self.root / build / "html")
+    def site(self) -> dict[str, str]:
+        return files(self.root / "build" / "html")
+
+    def clean(self, **env: str) -> dict[str, str]:
+        """Return what a build gives that begins with nothing."""
+        shutil.rmtree(self.root / "clean", ignore_errors=True)
+        self.run("--into", "clean", **env)
+        return files(self.root / "clean" / "html")
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -151,8 +158,7 @@ def test_an_edit_gives_what_a_clean_build_gives(project: Project) -> None:
     project.edit("docs/softmax.md", "# Softmax\n\nProse.", "# The softmax\n\nHello *you*.")
     project.run()
     edited = project.site()
-    clean = project.run("--into", "clean")
-    assert edited == project.site("clean"), clean
+    assert edited == project.clean()
     assert "The softmax" in project.published("positions")  # a page that names it
     assert "Nothing has changed" in project.run()
     project.edit("docs/softmax.md", "# The softmax\n\nHello *you*.", "# Softmax\n\nProse.")
@@ -168,8 +174,7 @@ def test_edits_of_every_kind_give_what_a_clean_build_gives(project: Project) -> 
 
     def same_as_clean() -> bool:
         project.run(**hosted)
-        project.run("--into", "clean", **hosted)
-        return project.site() == project.site("clean")
+        return project.site() == project.clean(**hosted)
 
     project.write(**pages)
     assert same_as_clean()
