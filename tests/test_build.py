@@ -322,7 +322,8 @@ def test_a_cell_over_its_limit_is_named_and_the_others_are_too(project: Project)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_is_ended_leaves_all_as_it_was(project: Project, how: int) -> None:
     before = project.site()
-    project.write(softmax=SLOW.replace("sleep(2)", "sleep(60)"), positions=POSITIONS, data=DATA)
+    child = "import subprocess\nsubprocess.Popen(['sleep', '60'])\ntime.sleep(60)"
+    project.write(softmax=SLOW.replace("time.sleep(2)", child), positions=POSITIONS, data=DATA)
     process = project.start()
     time.sleep(4.5 if how != signal.SIGKILL else 6)
     process.send_signal(how)

@@ -7,11 +7,13 @@ process, so nothing can leak from page to page.
 
 Run as a script this file is that process. It reads one request a line from its standard
 input (arguments, folder, environment), forks, and answers with the
-process id. It ends when its input ends, and takes its kernels with it.
+process id. It ends when its input ends or the builder does, and takes with it its kernels
+and what pages have started in them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -54,8 +56,12 @@ class Loaded:
 
     def close(self) -> None:
         """End the process, and with it every kernel that still runs."""
-        self._process.kill()
-        self._process.wait()
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._channel.close()
 
 
@@ -125,7 +131,16 @@ _provisioner: Any = None
 
 
 def _main(parent: int) -> None:
-    die_with(parent)
+    kernels: list[int] = []
+
+    def end(*_: object) -> None:
+        for kernel in kernels:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(kernel, signal.SIGKILL)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    die_with(parent, signal.SIGTERM)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     channel = socket.socket(fileno=0)
     lines = channel.makefile("rw")
@@ -140,10 +155,13 @@ def _main(parent: int) -> None:
         pid = os.fork()
         if pid == 0:
             _become_kernel(parent=os.getppid(), **request)
+        kernels.append(pid)
         print(pid, file=lines, flush=True)
+    end()
 
 
 def _become_kernel(parent: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
     die_with(parent)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -163,9 +181,9 @@ def _become_kernel(parent: int, argv: list[str], cwd: str, env: dict[str, str]) 
         os._exit(0)
 
 
-def die_with(parent: int) -> None:
-    """Ask Linux to kill this process when its parent ends, however it ends."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def die_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Ask Linux to end this process when its parent ends, however it ends."""
+    ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(1)
 
