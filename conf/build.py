@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = 1
     except OSError as error:
-        return fail(f"The build stopped: {error}. The site that stood before is untouched.")
+        first = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        return fail(f"The build stopped: {first}. The site that stood before is untouched.")
     if ended:  # Sphinx may have caught it
         return fail("The build was interrupted. The site that stood before is untouched.")
     return status

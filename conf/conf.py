@@ -121,8 +121,8 @@ if html_baseurl:
 ogp_site_url = html_baseurl
 ogp_enable_meta_description = False  # extensions.page_facts has a better one
 ogp_social_cards = {"line_color": "#5ec962"}
-if tags.has("alone"):  # noqa: F821  # a page that is built alone: this needs a list of pages
-    extensions.remove("notfound.extension")
+if tags.has("alone"):  # type: ignore[name-defined]  # noqa: F821  # Sphinx defines it
+    extensions.remove("notfound.extension")  # it needs a list of pages
 notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 notfound_context = {
     "title": "There is no such page",
