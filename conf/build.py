@@ -80,7 +80,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
 
     page, builder = options.page, options.builder
     restore(into)
-    tools, sources = tools_state(), folder_state(ROOT / "docs") + commit(ROOT)
+    tools, sources = tools_state(options.draft), folder_state(ROOT / "docs") + commit(ROOT)
     known = read_state(into / "state.json")
     html = into / "html"
     pages = sorted(f.relative_to(ROOT).as_posix() for f in (ROOT / "docs").rglob("*.md"))
@@ -115,7 +115,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
     if builder != "html":
         return 0
     put_in_place(fresh, html)
-    if not page and tools == tools_state():  # else the next build begins anew
+    if not page and tools == tools_state(options.draft):  # else the next build begins anew
         site = folder_state(html)
         if folder_state(ROOT / "docs") + commit(ROOT) != sources:
             sources = "edited meanwhile"
@@ -130,8 +130,9 @@ def build(into: Path, options: argparse.Namespace) -> int:
 def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namespace) -> int:
     """Run Sphinx in this process, so that nothing of it outlives this process."""
     os.chdir(ROOT)
-    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees)]
-    command += ["-j", str(len(os.sched_getaffinity(0)))]  # "auto" counts those of others, too
+    from extensions.runner import cores
+
+    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees), "-j", str(cores())]
     if options.limit:
         command += ["-D", f"nb_execution_timeout={options.limit}"]
     if options.page:
@@ -188,14 +189,15 @@ def restore(into: Path) -> None:
         shutil.rmtree(into / name, ignore_errors=True)
 
 
-def tools_state() -> str:
+def tools_state(draft: bool) -> str:
     """Name all that turns pages into a site: settings, package, Python, what is installed."""
     # a folder is named after what is installed and its version
     installed = sorted(p.name for folder in sys.path for p in Path(folder).glob("*.dist-info"))
     settings = [f"{name}={os.environ.get(name, '')}" for name in SETTINGS]
     folders = [folder_state(ROOT / name) for name in ("conf", "attn_examples")]
     folders += [digest((ROOT / name).read_bytes()) for name in ABOUT_PACKAGE]
-    return json.dumps([sys.version, settings, folders, digest("\n".join(installed).encode())])
+    parts = [sys.version, draft, settings, folders, digest("\n".join(installed).encode())]
+    return json.dumps(parts)
 
 
 def folder_state(folder: Path) -> str:

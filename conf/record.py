@@ -27,7 +27,7 @@ def main() -> int:
     report: dict[str, Any] = json.loads((into / "report.json").read_text(encoding="utf-8"))
     oracles: dict[str, float] = json.loads((ROOT / "build" / "oracles.json").read_text())
     record = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "seconds": {n: p["seconds"] for n, p in report["pages"].items() if p["cells"]},
         "oracles": {test: float(f"{largest:.0e}") for test, largest in oracles.items()},
     }

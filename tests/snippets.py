@@ -20,7 +20,6 @@ import importlib.util
 import io
 import json
 import multiprocessing
-import os
 import signal
 import sys
 import tempfile
@@ -212,7 +211,7 @@ def main() -> int:
     preload()
     context = multiprocessing.get_context("fork")
     failures = []
-    with context.Pool(len(os.sched_getaffinity(0)), maxtasksperchild=1) as pool:
+    with context.Pool(maxtasksperchild=1) as pool:
         for shown, ran in zip(todo, pool.imap(run, todo, chunksize=1), strict=True):
             problem = what_differs(shown, ran)
             if not problem:

@@ -297,6 +297,17 @@ def test_nothing_leaks_from_page_to_page(project: Project, tmp_path: Path) -> No
     project.run()
 
 
+def test_nothing_of_the_shell_reaches_a_page(project: Project, tmp_path: Path) -> None:
+    startup = tmp_path / "startup.py"
+    startup.write_text("secret = 1")
+    cell = "```{code-cell} python3\nprint('secret' in globals(), __debug__)\n```\n"
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, shell=f"{FRONT}# A\n\n{cell}")
+    project.run(PYTHONSTARTUP=str(startup), PYTHONOPTIMIZE="1")  # -O takes assertions out
+    assert "False True" in project.published("shell")
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    project.run()
+
+
 def test_a_cell_over_its_limit_is_named_and_the_others_are_too(project: Project) -> None:
     before = project.site()
     slow = FRONT + "# A\n\n```{code-cell} python3\n1\n```\n\n"

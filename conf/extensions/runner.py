@@ -88,7 +88,8 @@ class Store:
         if self._key(page, files) != page.key:  # nobody knows which state it has seen
             page.error = "a source of this page was changed while it ran: build again"
             return
-        if any((self.root / name).stat().st_mtime > page.began for name in opened - files):
+        late = (self.root / name for name in opened - files)
+        if any(file.exists() and file.stat().st_mtime > page.began for file in late):
             return
         if not opened <= files:
             write_whole(self._list_of_files(page), json.dumps(sorted(files | opened)))
@@ -189,6 +190,13 @@ def _in_a_thread(work: Any) -> None:
         raise failed[0]
 
 
+def cores() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 async def _run_all(pages: Sequence[Page], store: Store, timeout: int, room: Path) -> None:
     progress = Progress(pages, store)
     waiting = sorted(pages, key=progress.expected, reverse=True)  # the longest first
@@ -202,7 +210,7 @@ async def _run_all(pages: Sequence[Page], store: Store, timeout: int, room: Path
                 store.keep(page, {name for file in opened if (name := _below(file, store.root))})
             progress.done(page)
 
-    workers = min(len(pages), len(os.sched_getaffinity(0)))
+    workers = min(len(pages), cores())
     await asyncio.gather(*(worker() for _ in range(workers)))
 
 
@@ -289,7 +297,7 @@ class Progress:
         done = self.total - len(self.left)
         ran = {name: time.monotonic() - start for name, start in self.running.items()}
         rest = [max(self.expected(p) - ran.get(p.name, 0.0), 0.0) for p in self.left]
-        remaining = max([sum(rest) / max(len(os.sched_getaffinity(0)), 1), *rest])
+        remaining = max([sum(rest) / cores(), *rest])
         text = f"{done:{len(str(self.total))}}/{self.total} pages"
         if page:
             text += f", {page.name} in {page.seconds:.1f} s"
