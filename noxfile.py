@@ -144,7 +144,7 @@ def record(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Kill builds at random, compare cold builds, run the peers; half an hour or more."""
     python = environment(session)
-    session.run(python, "-m", "pytest", "-q", "tests/soak.py", external=True)
+    session.run(python, "-m", "pytest", "-s", "tests/soak.py", external=True)
     session.run(python, "tests/peers.py", *session.posargs, external=True)
 
 

@@ -23,8 +23,9 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
     """Build into a folder that no other build uses."""
     from extensions.about_build import commit
 
-    page, builder = options.page, options.builder
+    page, builder, began = options.page, options.builder, time.time()
     restore(into)
     tools, sources = tools_state(options.draft), folder_state(ROOT / "docs") + commit(ROOT)
     known = read_state(into / "state.json")
@@ -114,15 +115,17 @@ def build(into: Path, options: argparse.Namespace) -> int:
         return fail("\n".join(failures) or "The build failed: see the warnings above.")
     if builder != "html":
         return 0
+    kept = all(page["kept"] for page in read_state(into / "report.json")["pages"].values())
+    if edited_since(began, "conf", "attn_examples", *ABOUT_PACKAGE):
+        tools = "edited meanwhile"  # perhaps back and forth
+    if edited_since(began, "docs") or not kept:
+        sources = "edited meanwhile"
+    state = {"tools": tools, "pages": pages, "sources": sources, "site": folder_state(fresh)}
     put_in_place(fresh, html)
-    if not page and tools == tools_state(options.draft):  # else the next build begins anew
-        site = folder_state(html)
-        if folder_state(ROOT / "docs") + commit(ROOT) != sources:
-            sources = "edited meanwhile"
-        state = {"tools": tools, "pages": pages, "sources": sources, "site": site}
-        write_whole(into / "state.json", json.dumps(state, indent=1))
-    else:
-        (into / "state.json").unlink(missing_ok=True)
+    (into / "state.json").unlink(missing_ok=True)
+    if not page:
+        with suppress(OSError):  # without it the next build begins anew
+            write_whole(into / "state.json", json.dumps(state, indent=1))
     print("\n".join([*failures, f"The site is in {html / 'index.html'}"]), flush=True)
     return 0
 
@@ -198,6 +201,15 @@ def tools_state(draft: bool) -> str:
     folders += [digest((ROOT / name).read_bytes()) for name in ABOUT_PACKAGE]
     parts = [sys.version, draft, settings, folders, digest("\n".join(installed).encode())]
     return json.dumps(parts)
+
+
+def edited_since(moment: float, *names: str) -> bool:
+    """Tell whether a file, or one in a folder, was written after some moment."""
+    files = (file for name in names for file in [ROOT / name, *(ROOT / name).rglob("*")])
+    return any(
+        file.is_file() and file.stat().st_mtime > moment and "__pycache__" not in file.parts
+        for file in files
+    )
 
 
 def folder_state(folder: Path) -> str:

@@ -76,7 +76,7 @@ def test_cold_builds_are_the_same_bytes(tmp_path: Path, cores: int) -> None:
 
 @pytest.mark.parametrize("setting", [{"threads": 2}, {"float64": True}])
 def test_printed_numbers_are_stable(tmp_path: Path, setting: dict[str, object]) -> None:
-    """Two threads for BLAS, or float64 of the same draws, must print what the site prints."""
+    """Two threads for BLAS, or float64 of the same draws, must give what one and float32 give."""
     from tests.stable import differences
 
     assert differences(tmp_path, setting) == []

@@ -39,6 +39,7 @@ WITHIN = (  # files in them that have authors of their own
     ("clipboard.js, in sphinx-copybutton", "MIT"),
     ("snowball stemmer, in Sphinx", "BSD-3-Clause"),
 )
+WITH_COMMIT = ("docs", "conf", "attn_examples", "LICENSE", "README.md", "pyproject.toml")
 
 Rows = list[tuple[str, ...]]
 
@@ -143,7 +144,7 @@ def commit(root: Path) -> str:
     if not (root / ".git").exists():
         return "not known: not built from a git checkout"
     names = _git(root, "rev-parse", "HEAD")
-    changed = _git(root, "status", "--porcelain", "--", "docs", "conf", "attn_examples")
+    changed = _git(root, "status", "--porcelain", "--", *WITH_COMMIT)
     return f"{names}, with changes that are not committed" if changed else names
 
 

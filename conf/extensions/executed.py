@@ -44,7 +44,7 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
     failures: list[Failure] = []
     page = execution.PAGES.get(docname)
     cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
-    text = source.read_text(encoding="utf-8") if source.suffix == ".md" else ""
+    text = env.attn_notebooks[docname][0] if source.suffix == ".md" else ""
     lines = [text.count("\n", 0, fence.start(1)) + 1 for fence in CELL.finditer(text)]
     written = len(lines)
     for number, cell in enumerate(cells, start=1):
@@ -136,6 +136,7 @@ def write_report(app: Sphinx, exception: Exception | None) -> None:
             "cells": len(page.code_cells) if page else 0,
             "seconds": page.seconds if page else 0.0,
             "cached": bool(page and page.cached),
+            "kept": not page or page.known or page.kept,
             "key": page.key if page else "",
             "failures": failures[name],
         }

@@ -43,6 +43,7 @@ class Page:
     began: float = 0.0  # by the clock that files have
     seconds: float = 0.0
     cached: bool = False
+    kept: bool = False  # for the next build
     error: str = ""  # why the kernel gave no answer; an exception stands in the outputs
     cell: int = 0  # the code cell that ran last, from 1
     times: list[float] = field(default_factory=list)
@@ -83,14 +84,16 @@ class Store:
         return True
 
     def keep(self, page: Page, opened: set[str]) -> None:
-        """Keep what a page gave, together with the files that it opened."""
+        """Keep what a page gave, together with the files that it opened.
+
+        If a source was written meanwhile, nobody knows which state of it the page has seen.
+        """
         files = self._files(page)
-        if self._key(page, files) != page.key:  # nobody knows which state it has seen
-            page.error = "a source of this page was changed while it ran: build again"
+        read = (self.root / name for name in opened)
+        late = any(file.exists() and file.stat().st_mtime > page.began for file in read)
+        if late or self._key(page, files) != page.key:
             return
-        late = (self.root / name for name in opened - files)
-        if any(file.exists() and file.stat().st_mtime > page.began for file in late):
-            return
+        page.kept = True
         if not opened <= files:
             write_whole(self._list_of_files(page), json.dumps(sorted(files | opened)))
             self._give_key(page)
