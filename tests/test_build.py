@@ -492,7 +492,8 @@ def test_a_served_page_follows_an_edit(project: Project) -> None:
         project.edit("docs/softmax.md", "{doc}`nowhere`", "Prose.")
         shows("Prose.")
         project.edit("docs/softmax.md", "Prose.", "Other prose.")
-        time.sleep(1.0)
+        while not (project.root / "build" / "serve" / ".html-new").exists():
+            time.sleep(0.02)
     finally:
         server.kill()  # while it builds
         server.wait()
