@@ -122,8 +122,9 @@ def build(into: Path, options: argparse.Namespace) -> int:
         sources = "edited meanwhile"
     state = {"tools": tools, "pages": pages, "sources": sources, "site": folder_state(fresh)}
     put_in_place(fresh, html)
-    (into / "state.json").unlink(missing_ok=True)
-    if not page:
+    if page:
+        (into / "state.json").unlink(missing_ok=True)
+    else:
         with suppress(OSError):  # without it the next build begins anew
             write_whole(into / "state.json", json.dumps(state, indent=1))
     print("\n".join([*failures, f"The site is in {html / 'index.html'}"]), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -34,7 +35,7 @@ for file in sorted(docs.rglob("*.md")):
 store = runner.Store(kernel_settings.BUILD / "executed", Path({root!r}), "stable")
 for page in pages:
     store.find(page)
-runner.run([page for page in pages if page.code_cells], store, 300, Path({log!r}))
+runner.run(pages, store, 300, Path({log!r}))
 def show(output):
     data = output.get("data", {{}})
     return output.get("text") or data.get("image/svg+xml") or data.get("text/plain", "")
@@ -96,8 +97,6 @@ TRAINED = {"practice/against-rnn": 6.3}  # what training makes of a rounding: 0.
 
 def outputs(folder: Path, threads: int = 1, float64: bool = False) -> dict[str, list[list[str]]]:
     """Return what each cell of each page prints and draws."""
-    import json
-
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {"conf": str(ROOT / "conf"), "root": str(ROOT)}
     settings |= {"threads": str(threads), "first": DRAW + FLOAT64 * float64}
