@@ -106,7 +106,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def lighthouse(session: nox.Session) -> None:
-    """Measure pages of build/html with Lighthouse, as on a phone; `-- --all` takes them all."""
+    """Measure pages of build/html with Lighthouse; `-- --all`: all, on a phone's processor."""
     python = environment(session)
     session.run(python, "-m", "tests.browser.lighthouse", *session.posargs, external=True)
 
