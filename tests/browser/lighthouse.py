@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 NODE = HERE.parent.parent / ".nox" / "lighthouse"
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 LEAST = dict.fromkeys(CATEGORIES, 1.0) | {"performance": 0.98}
-MOST = {"LCP": 1500.0, "TBT": 200.0, "CLS": 0.02}
+MOST = {"LCP": 1500.0, "TBT": 100.0, "CLS": 0.02}  # TBT: on this machine's processor
 PHONE = 4  # times slower than this machine: Lighthouse's own setting
 Row = dict[str, float]
 
@@ -46,11 +46,11 @@ def main() -> int:
     install()
     rows: dict[str, Row] = {}
     print(f"{'page':42}", *(f"{name:>8.8}" for name in (*CATEGORIES, *MOST, "bytes", "requests")))
+    slower = PHONE if options.all else 1
     with serving(HTML) as site:
         for page in pages:
-            slower = PHONE if options.all else 1
             runs = [measure(site + page, slower)]
-            if options.all or beyond(runs[0]):  # once can be the machine's fault
+            if options.all or beyond(runs[0], slower):  # once can be the machine's fault
                 runs += [measure(site + page, slower) for _ in range(2)]
             rows[page] = {name: median(run[name] for run in runs) for name in runs[0]}
             show(page, rows[page])
@@ -60,7 +60,7 @@ def main() -> int:
             for name in rows[pages[0]]
             for column in [[row[name] for row in rows.values()]]
         })  # fmt: skip
-    failed = {page: names for page, row in rows.items() if (names := beyond(row))}
+    failed = {page: names for page, row in rows.items() if (names := beyond(row, slower))}
     for page, names in failed.items():
         print(f"{page} is beyond the limit of {', '.join(names)}")
     return 1 if failed else 0
@@ -118,10 +118,11 @@ def measure(address: str, slower: int) -> Row:
     }
 
 
-def beyond(row: Row) -> list[str]:
+def beyond(row: Row, slower: int) -> list[str]:
     """Return the names of the limits that a page does not keep."""
+    most = MOST | {"TBT": MOST["TBT"] * slower}
     low = [name for name, least in LEAST.items() if row[name] < least]
-    return low + [name for name, most in MOST.items() if row[name] > most]
+    return low + [name for name in most if row[name] > most[name]]
 
 
 def show(title: str, row: Row) -> None:
