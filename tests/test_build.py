@@ -168,6 +168,21 @@ def test_an_edit_gives_what_a_clean_build_gives(project: Project) -> None:
     assert project.site() == before
 
 
+def test_prose_has_its_own_page_written_alone(project: Project) -> None:
+    def written() -> dict[str, int]:
+        pages = (project.root / "build" / "written").glob("*.html")
+        return {page.name: page.stat().st_mtime_ns for page in pages}
+
+    before = written()
+    project.edit("docs/softmax.md", "Prose.", "Other prose.")
+    project.run()
+    after = written()
+    assert after["softmax.html"] != before["softmax.html"]
+    assert after["index.html"] == before["index.html"]  # it lists the page, which has its title
+    project.edit("docs/softmax.md", "Other prose.", "Prose.")
+    project.run()
+
+
 def test_edits_of_every_kind_give_what_a_clean_build_gives(project: Project) -> None:
     before = project.site()
     api = "# Code\n\n```{eval-rst}\n.. automodule:: attn_examples.masks\n   :members:\n```\n"

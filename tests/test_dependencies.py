@@ -50,10 +50,15 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def key(root: Path) -> Callable[..., str]:
+    known: dict[str, dependencies.Reached] = {}  # as from build to build
+
     def key(code: str, tags: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> str:
         cells = [{"source": code, "metadata": {"tags": list(tags)}}]
         shared = dependencies.shared_state(root, [])
-        return dependencies.page_key(root, root / "docs" / "types", cells, files, shared)
+        arguments = (root, root / "docs" / "types", cells, files, shared)
+        found = dependencies.page_key(*arguments, known)
+        assert found == dependencies.page_key(*arguments), "it is not what a first build finds"
+        return found
 
     return key
 

@@ -39,10 +39,17 @@ QUIET = {PACKAGE, "torch", *sys.stdlib_module_names}
 QUIET_DECORATORS = {"classmethod", "overload", "property", "staticmethod"}
 
 Target = str | None  # a module of the package, or None for the package as a whole
+Name = tuple[str, str]  # a folder, and what may be the name of a file seen from there
+Reached = tuple[dict[str, str], set[Name]]
 
 
 def page_key(
-    root: Path, folder: Path, cells: Iterable[dict[str, Any]], files: Iterable[str], shared: str
+    root: Path,
+    folder: Path,
+    cells: Iterable[dict[str, Any]],
+    files: Iterable[str],
+    shared: str,
+    known: dict[str, Reached] | None = None,
 ) -> str:
     """Name all that the outputs of a page depend on.
 
@@ -58,22 +65,29 @@ def page_key(
         Files below the root that an earlier run of these cells opened.
     shared : str
         What all pages depend on, see `shared_state`.
+    known : dict, optional
+        What was reached before, last what was used last: to follow imports takes a while.
     """
     cells = list(cells)
     code = [str(cell["source"]) for cell in cells]
-    modules, named = reach(root, folder, code)
-    state = hashlib.sha256(shared.encode())
+    package = _package(root)
+    known = {} if known is None else known
+    state = digest(package.state, str(folder), *code)
+    reached = known.pop(state) if state in known else reach(package, folder, code)
+    known[state] = modules, names = reached
+    named = {below for name in names if (below := _file_below(root, *name))}
+    key = hashlib.sha256(shared.encode())
     for cell in cells:
         tags = sorted(
             set(cell["metadata"].get("tags", [])) & {"raises-exception", "skip-execution"}
         )
-        _add(state, "cell", json.dumps([cell["source"], tags]).encode())
+        _add(key, "cell", json.dumps([cell["source"], tags]).encode())
     for module, content in sorted(modules.items()):
-        _add(state, module, content)
+        _add(key, module, content.encode())
     for name in sorted({*named, *files}):
         file = root / name
-        _add(state, name, file.read_bytes() if file.is_file() else b"(not there)")
-    return state.hexdigest()[:32]
+        _add(key, name, file.read_bytes() if file.is_file() else b"(not there)")
+    return key.hexdigest()[:32]
 
 
 def shared_state(root: Path, files: Iterable[str]) -> str:
@@ -87,20 +101,19 @@ def shared_state(root: Path, files: Iterable[str]) -> str:
     return state.hexdigest()
 
 
-def reach(root: Path, folder: Path, code: Iterable[str]) -> tuple[dict[str, bytes], set[str]]:
+def reach(package: _Package, folder: Path, code: Iterable[str]) -> Reached:
     """Follow the imports of some code.
 
     Returns
     -------
-    modules : dict of str to bytes
-        Of each module of the package that the code depends on, what counts of it.
-    files : set of str
-        The files below the root that the code, or one of these modules, names.
+    modules : dict of str to str
+        Of each module of the package that the code depends on, a digest of what counts of it.
+    names : set of (str, str)
+        Folders, with what the code, or one of these modules, may name as a file there.
     """
-    package = _package(root)
     tree = _parse(code)
     used: set[str] = set()
-    files = _files_named(tree, folder, root) if tree else set()
+    names = _names(tree, folder) if tree else set()
     waiting: list[Target] = [None] if tree is None else list(package.targets(tree, None))
     while waiting:
         target = waiting.pop()
@@ -109,44 +122,36 @@ def reach(root: Path, folder: Path, code: Iterable[str]) -> tuple[dict[str, byte
         elif target not in used:
             used.add(target)
             named, targets = package.needs(target)
-            files |= named
+            names |= named
             waiting += targets
-    modules = {name: package.file(name).read_bytes() for name in used}
+    modules = {name: package.contents[name] for name in used}
     if used:  # to import one is to import the package
         for name in package.run_by_import(used):
             modules.setdefault(f"{name}, at import", package.at_import(name))
-    return modules, files
+    return {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}, names
 
 
 class _Package:
     """The modules of the package, as far as their source tells."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.files = {
-            _module_name(file.relative_to(root)): file
-            for file in sorted((root / PACKAGE).rglob("*.py"))
-        }
+    def __init__(self, root: Path, files: Iterable[tuple[Path, bytes]]) -> None:
+        self.files = {_module_name(file.relative_to(root)): file for file, _ in files}
+        self.contents = {_module_name(file.relative_to(root)): content for file, content in files}
         self.modules = set(self.files)
+        self.state = digest(*(f"{name} {content!r}" for name, content in self.contents.items()))
         self.needs = functools.cache(self._needs)
         self.at_import = functools.cache(self._at_import)
         self.imports = functools.cache(self._imports)
 
-    def file(self, module: str) -> Path:
-        return self.files[module]
-
     def tree(self, module: str) -> ast.Module | None:
-        return _parse_file(self.files[module].read_bytes())
+        return _parse_file(self.contents[module])
 
-    def _needs(self, module: str) -> tuple[set[str], list[Target]]:
-        """Return the files that a module names, and the modules that it depends on."""
+    def _needs(self, module: str) -> tuple[set[Name], list[Target]]:
+        """Return what a module may name as a file, and the modules that it depends on."""
         tree = self.tree(module)
         if tree is None:  # it cannot be parsed: whoever imports it fails
             return set(), [None]
-        return (
-            _files_named(tree, self.files[module].parent, self.root),
-            list(self.targets(tree, module)),
-        )
+        return _names(tree, self.files[module].parent), list(self.targets(tree, module))
 
     def targets(self, tree: ast.Module, module: Target) -> Iterator[Target]:
         """Yield the modules that a tree depends on, None for the package as a whole."""
@@ -212,7 +217,7 @@ class _Package:
 
     def _at_import(self, module: str) -> bytes:
         tree = self.tree(module)
-        return self.file(module).read_bytes() if tree is None else _at_import(tree)
+        return self.contents[module] if tree is None else _at_import(tree)
 
     def _base(self, node: ast.ImportFrom, module: Target) -> str:
         if not node.level or module is None:
@@ -231,7 +236,7 @@ def _package(root: Path) -> _Package:
 
 @functools.lru_cache(maxsize=4)
 def _package_as_of(root: Path, files: tuple[tuple[Path, bytes], ...]) -> _Package:
-    return _Package(root)
+    return _Package(root, files)
 
 
 def _at_import(tree: ast.Module) -> bytes:
@@ -287,20 +292,23 @@ def _nodes(tree: ast.Module) -> list[ast.AST]:
     return list(ast.walk(tree))
 
 
-def _files_named(tree: ast.Module, folder: Path, root: Path) -> set[str]:
-    """Find the constants that name a file, seen from a folder."""
-    found = set()
-    for node in _nodes(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            name = node.value
-            if not 0 < len(name) < 200 or "\n" in name or "\0" in name:
-                continue
-            file = os.path.join(folder, name)
-            if os.path.isfile(file):  # much quicker than with a Path, and most are none
-                path = Path(os.path.normpath(file))
-                if path.is_relative_to(root):
-                    found.add(path.relative_to(root).as_posix())
-    return found
+def _names(tree: ast.Module, folder: Path) -> set[Name]:
+    """Find the constants that may name a file, seen from a folder."""
+    return {
+        (str(folder), node.value)
+        for node in _nodes(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if 0 < len(node.value) < 200 and "\n" not in node.value and "\0" not in node.value
+    }
+
+
+def _file_below(root: Path, folder: str, name: str) -> str | None:
+    """Return a file by its name below the root, if it is there: most are none."""
+    file = os.path.join(folder, name)
+    if not os.path.isfile(file):  # much quicker than with a Path
+        return None
+    path = Path(os.path.normpath(file))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
 
 
 def _parse(code: Iterable[str]) -> ast.Module | None:

@@ -35,6 +35,7 @@ def find_outdated(
     root = Path(app.srcdir).parent
     shared = shared_state(root, kernel_settings.FILES)
     store = runner.Store(kernel_settings.BUILD / "executed", root, shared)
+    store.reached = getattr(env, "attn_reached", {})
     app.attn_store = store  # type: ignore[attr-defined]
     PAGES.clear()
     before = getattr(env, "attn_notebooks", {})
@@ -49,6 +50,7 @@ def find_outdated(
         if notebook:
             PAGES[name] = runner.Page(name, path.parent, notebook)
             store.find(PAGES[name])
+    env.attn_reached = dict(list(store.reached.items())[-len(PAGES) :])
     known = getattr(env, "attn_digests", {})
     env.attn_digests = known
     return [
@@ -112,10 +114,20 @@ def note_digests(app: Sphinx, env: Any) -> list[str]:
     """Note what was read; have all pages written again if others can see a difference."""
     env.attn_digests = {name: _digest(env, name) for name in env.found_docs}
     before, env.attn_seen = getattr(env, "attn_seen", None), _seen_by_others(env)
-    if before in {None, env.attn_seen}:
+    env.attn_same = before == env.attn_seen
+    if before is None or env.attn_same:
         return []
     shutil.rmtree(Path(app.outdir, "_modules"), ignore_errors=True)  # viewcode writes them anew
     return sorted(env.found_docs)
+
+
+def write_changed_alone(app: Sphinx, builder: Any) -> None:
+    """Leave the pages that list a changed page as they are, if they would show the same.
+
+    The gap: Sphinx writes them anew, whatever has changed.
+    """
+    if builder.env.attn_same:
+        builder.env.files_to_rebuild = {}  # in this process: what is kept was saved before
 
 
 def _seen_by_others(env: BuildEnvironment) -> str:
@@ -146,5 +158,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-before-read-docs", execute)
     app.connect("source-read", hand_over)
     app.connect("env-updated", note_digests, priority=900)
+    app.connect("write-started", write_changed_alone)
     app.connect("build-finished", forget)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -64,6 +64,7 @@ class Store:
 
     def __init__(self, folder: Path, root: Path, shared: str) -> None:
         self.folder, self.root, self.shared = folder, root, shared
+        self.reached: dict[str, dependencies.Reached] = {}  # last what was used last
         folder.mkdir(parents=True, exist_ok=True)
         for left_over in folder.glob("*.tmp"):  # of a build that was killed
             if left_over.stat().st_mtime < time.time() - 3600:
@@ -123,7 +124,9 @@ class Store:
 
     def _key(self, page: Page, files: set[str]) -> str:
         cells = page.code_cells
-        return dependencies.page_key(self.root, page.folder, cells, files, self.shared)
+        return dependencies.page_key(
+            self.root, page.folder, cells, files, self.shared, self.reached
+        )
 
     def _list_of_files(self, page: Page) -> Path:
         """Name the list of files that these very cells were seen to open."""

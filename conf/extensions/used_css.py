@@ -22,7 +22,7 @@ STRING = re.compile(r"\"([^\"\\\n]*)\"|'([^'\\\n]*)'|`([^`\\]*)`")
 def names_in_page(text: str) -> set[str]:
     """Return the names of elements, classes and ids that a page holds, as selectors do."""
     names: set[str] = set()
-    for tag, attributes in TAG.findall(text):
+    for tag, attributes in set(TAG.findall(text)):  # formulas repeat a few thousand times
         names.add(tag)
         for value in NAMED.findall(attributes):
             names.update(value.split())
