@@ -28,6 +28,7 @@ KERNEL = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 LOCK = ROOT / "conf" / "pins.lock"
+ALL_CORES = ("-n", "logical", "--dist", "worksteal")  # pytest-xdist's
 
 
 @nox.session
@@ -51,7 +52,7 @@ def serve(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the package against independent implementations, and the site's own tools."""
     python = environment(session)
-    session.run(python, "-m", "pytest", *session.posargs, external=True)
+    session.run(python, "-m", "pytest", *ALL_CORES, *session.posargs, external=True)
 
 
 @nox.session
@@ -101,7 +102,9 @@ def types(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Use every page of build/html in Chromium: run `docs` first."""
     python = environment(session)
-    session.run(python, "-m", "pytest", "tests/browser", *session.posargs, external=True)
+    session.run(
+        python, "-m", "pytest", "tests/browser", *ALL_CORES, *session.posargs, external=True
+    )
 
 
 @nox.session

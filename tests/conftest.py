@@ -27,7 +27,17 @@ def seeded() -> None:
 largest: dict[str, float] = {}
 
 
-def pytest_sessionfinish() -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process of pytest-xdist has found."""
+    for test, distance in node.workeroutput["largest"].items():
+        largest[test] = max(largest.get(test, 0.0), distance)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["largest"] = largest
+        return
     folder = Path(__file__).parent.parent / "build"
     folder.mkdir(exist_ok=True)
     (folder / "oracles.json").write_text(json.dumps(largest, indent=1, sort_keys=True))

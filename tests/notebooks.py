@@ -3,7 +3,7 @@
 `nox -s notebooks` calls this in an environment that holds Jupyter's parts and nothing else.
 The built site is served; each notebook is fetched from the link on its page and executed from
 top to bottom in an empty folder. Its first cell installs what it needs. Each cell must print
-what the downloaded notebook says that it printed.
+what the downloaded notebook says that it printed. Notebooks run side by side, but pip does not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
 from nbclient import NotebookClient
+
+INSTALLING = threading.Lock()  # pip is not made for two at once
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -48,15 +52,23 @@ def printed(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
-def execute(url: str) -> str | None:
-    """Fetch and execute one notebook; return what went wrong, if something did."""
+def execute(url: str) -> tuple[str, float]:
+    """Fetch and execute one notebook; return what went wrong, or "ok", and the seconds."""
+    start = time.monotonic()
+    return _problem(url) or "ok", time.monotonic() - start
+
+
+def _problem(url: str) -> str | None:
     with urllib.request.urlopen(url) as answer:
         notebook = nbformat.reads(answer.read().decode(), as_version=4)
     before = printed(notebook)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": folder}})
         try:
-            client.execute()
+            with client.setup_kernel():
+                for number, cell in enumerate(notebook.cells):
+                    with INSTALLING if cell.get("id") == "install" else nullcontext():
+                        client.execute_cell(cell, number)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
     for number, (then, now) in enumerate(zip(before, printed(notebook), strict=True), start=1):
@@ -77,12 +89,10 @@ def main() -> int:
     found = [link for page in pages for link in links(page, address)]
     found = [link for link in dict.fromkeys(found) if not only or any(o in link for o in only)]
     failed = 0
-    for url in found:
-        start = time.monotonic()
-        problem = execute(url)
-        failed += problem is not None
-        name = url.removeprefix(f"{address}/")
-        print(f"{name}: {problem or 'ok'} ({time.monotonic() - start:.0f} s)", flush=True)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # each takes half a gigabyte
+        for url, (said, seconds) in zip(found, pool.map(execute, found), strict=True):
+            failed += said != "ok"
+            print(f"{url.removeprefix(f'{address}/')}: {said} ({seconds:.0f} s)", flush=True)
     print(f"{len(found) - failed} of {len(found)} notebooks run")
     return 1 if failed or not found else 0
 
