@@ -28,7 +28,9 @@ KERNEL = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 LOCK = ROOT / "conf" / "pins.lock"
-ALL_CORES = ("-n", "logical", "--dist", "worksteal")  # pytest-xdist's
+# Of pytest-xdist, which by itself would take all cores of the machine, whoever may use them
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+SIDE_BY_SIDE = ("-n", str(min(CORES, 8)), "--dist", "worksteal")
 
 
 @nox.session
@@ -52,7 +54,7 @@ def serve(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the package against independent implementations, and the site's own tools."""
     python = environment(session)
-    session.run(python, "-m", "pytest", *ALL_CORES, *session.posargs, external=True)
+    session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *session.posargs, external=True)
 
 
 @nox.session
@@ -103,7 +105,7 @@ def browser(session: nox.Session) -> None:
     """Use every page of build/html in Chromium: run `docs` first."""
     python = environment(session)
     session.run(
-        python, "-m", "pytest", "tests/browser", *ALL_CORES, *session.posargs, external=True
+        python, "-m", "pytest", "tests/browser", *SIDE_BY_SIDE, *session.posargs, external=True
     )
 
 
@@ -139,7 +141,7 @@ def verify(session: nox.Session) -> None:
 def record(session: nox.Session) -> None:
     """Record what cannot repeat: the pages' times, and how far each oracle is from us."""
     python = environment(session)
-    session.run(python, "-m", "pytest", "-q", external=True)
+    session.run(python, "-m", "pytest", "-q", *SIDE_BY_SIDE, external=True)
     session.run(python, "conf/record.py", external=True)
 
 
