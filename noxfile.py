@@ -37,7 +37,7 @@ SIDE_BY_SIDE = ("-n", str(min(CORES, 8)), "--dist", "worksteal")
 def docs(session: nox.Session) -> None:
     """Execute every page and build the site into build/html, strictly."""
     python = environment(session)
-    session.run(python, "conf/build.py", *session.posargs, external=True)
+    session.run(python, "conf/commands/build.py", *session.posargs, external=True)
 
 
 @nox.session
@@ -45,8 +45,8 @@ def serve(session: nox.Session) -> None:
     """Build the site, serve it on this machine, and rebuild and reload on every change."""
     python = environment(session)
     session.run(
-        python, "conf/serve.py", "--watch", "attn_examples", "--watch", "conf", "--open-browser",
-        *session.posargs, external=True,
+        python, "conf/commands/serve.py", "--watch", "attn_examples", "--watch", "conf",
+        "--open-browser", *session.posargs, external=True,
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def doctest(session: nox.Session) -> None:
     """Run the examples of the docstrings and the doctests of the pages."""
     python = environment(session)
     session.run(python, "-m", "pytest", "--doctest-modules", "-q", "attn_examples", external=True)
-    session.run(python, "conf/build.py", "--builder", "doctest", external=True)
+    session.run(python, "conf/commands/build.py", "--builder", "doctest", external=True)
 
 
 @nox.session
@@ -70,7 +70,7 @@ def snippets(session: nox.Session) -> None:
     """Run what the copy buttons of the built site copy, without `attn_examples`."""
     python = environment(session, "snippets")
     session.run(
-        python, "-W", "ignore", "tests/snippets.py", "build/html", *session.posargs,
+        python, "-W", "ignore", "tests/programs/snippets.py", "build/html", *session.posargs,
         env=KERNEL, external=True,
     )  # fmt: skip
 
@@ -81,7 +81,12 @@ def notebooks(session: nox.Session) -> None:
     shutil.rmtree(ROOT / ".nox" / "notebooks", ignore_errors=True)  # each run is a first run
     python = environment(session, "notebooks")
     session.run(
-        python, "tests/notebooks.py", "build/html", *session.posargs, env=KERNEL, external=True
+        python,
+        "tests/programs/notebooks.py",
+        "build/html",
+        *session.posargs,
+        env=KERNEL,
+        external=True,
     )
 
 
@@ -120,21 +125,21 @@ def lighthouse(session: nox.Session) -> None:
 def linkcheck(session: nox.Session) -> None:
     """Follow every link to other sites: needs a network, so it is not part of `nox`."""
     python = environment(session)
-    session.run(python, "conf/build.py", "--builder", "linkcheck", external=True)
+    session.run(python, "conf/commands/build.py", "--builder", "linkcheck", external=True)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed against other implementations; takes minutes, not part of `nox`."""
     python = environment(session)
-    session.run(python, "tests/bench.py", *session.posargs, external=True)
+    session.run(python, "tests/programs/bench.py", *session.posargs, external=True)
 
 
 @nox.session
 def verify(session: nox.Session) -> None:
     """Rebuild from source, and compare with a published site: give its address or folder."""
     python = environment(session)
-    session.run(python, "conf/verify.py", *session.posargs, external=True)
+    session.run(python, "conf/commands/verify.py", *session.posargs, external=True)
 
 
 @nox.session
@@ -142,29 +147,29 @@ def record(session: nox.Session) -> None:
     """Record what cannot repeat: the pages' times, and how far each oracle is from us."""
     python = environment(session)
     session.run(python, "-m", "pytest", "-q", *SIDE_BY_SIDE, external=True)
-    session.run(python, "conf/record.py", external=True)
+    session.run(python, "conf/commands/record.py", external=True)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """Kill builds at random, compare cold builds, run the peers; half an hour or more."""
     python = environment(session)
-    session.run(python, "-m", "pytest", "-s", "tests/soak.py", external=True)
-    session.run(python, "tests/peers.py", *session.posargs, external=True)
+    session.run(python, "-m", "pytest", "-s", "tests/programs/soak.py", external=True)
+    session.run(python, "tests/programs/peers.py", *session.posargs, external=True)
 
 
 @nox.session
 def pins(session: nox.Session) -> None:
     """Pin the newest versions that work together, each with its hashes (needs a network)."""
     python = environment(session, "pins")
-    session.run(python, "conf/pin.py", *session.posargs, external=True)
+    session.run(python, "conf/commands/pin.py", *session.posargs, external=True)
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """Look for known faults in what is pinned (needs a network, and says so without one)."""
     python = environment(session, "pins")
-    session.run(python, "conf/pin.py", "--audit", external=True)
+    session.run(python, "conf/commands/pin.py", "--audit", external=True)
 
 
 def environment(session: nox.Session, kind: str = "site") -> str:

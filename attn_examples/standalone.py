@@ -288,6 +288,7 @@ def _statements(module: str) -> tuple[dict[str, str], dict[str, str]]:
     for text in split(Path(spec.origin).read_text(encoding="utf-8")):
         bound, _ = names_in(text)
         if is_import(text):
+            bound |= {here for _, _, here in _from_package(text)}  # by a star, too
             imports |= dict.fromkeys(bound, text)
         else:
             definitions |= dict.fromkeys(bound, text)  # after its overloads the function itself
@@ -311,7 +312,7 @@ def _define(
         return
     if name not in defined:
         raise ValueError(f"{module} has no {name}")
-    tool = module.count(".") > 1  # of a subpackage: no mechanism, its errors are its work
+    tool = module.startswith(f"{_PACKAGE}.exercises.")  # no mechanism: its errors are its work
     text = shortened(defined[name].strip("\n"), summary=not tool, checks=checks or tool)
     if text in definitions.values():
         return

@@ -18,7 +18,7 @@ from sphinx.ext import viewcode
 CONF = Path(__file__).parent
 sys.path[:0] = [str(CONF), str(CONF.parent)]  # for extensions.*, and for this very package
 
-from extensions import kernel_settings  # noqa: E402  # needs the line above
+from extensions.execute import settings  # noqa: E402  # needs the line above
 
 # -- The project ---------------------------------------------------------------
 
@@ -38,21 +38,21 @@ extensions = [
     "sphinxcontrib.katex",
     "notfound.extension",
     "numpydoc",
-    "extensions.copying",
-    "extensions.downloads",
-    "extensions.about_build",
+    "extensions.slice.pieces",
+    "extensions.slice.downloads",
+    "extensions.prove.about_build",
     "sphinx_reredirects",
-    "extensions.executed",
-    "extensions.execution",
-    "extensions.formulas",
-    "extensions.inline_figures",
-    "extensions.linked_code",
-    "extensions.listing",
-    "extensions.page_facts",
-    "extensions.plain_markdown",
-    "extensions.reports",
-    "extensions.search_index",
-    "extensions.slim",
+    "extensions.prove.gate",
+    "extensions.execute.hook",
+    "extensions.render.formulas",
+    "extensions.render.figures",
+    "extensions.render.code_links",
+    "extensions.read.listing",
+    "extensions.render.facts",
+    "extensions.render.markdown",
+    "extensions.read.exercise_links",
+    "extensions.render.search",
+    "extensions.slim.slim",
 ]
 
 root_doc = "index"
@@ -61,8 +61,8 @@ nitpicky = True
 
 # -- Pages that run ------------------------------------------------------------
 
-kernel_settings.apply()
-nb_execution_mode = "off"  # extensions.execution runs the pages
+settings.apply()
+nb_execution_mode = "off"  # extensions.execute.hook runs the pages
 nb_execution_timeout = 300
 nb_output_stderr = "warn"
 nb_merge_streams = True
@@ -126,7 +126,7 @@ if html_baseurl:
     html_baseurl = html_baseurl.rstrip("/") + "/"
     extensions += ["sphinxext.opengraph"]
 ogp_site_url = html_baseurl
-ogp_enable_meta_description = False  # extensions.page_facts has a better one
+ogp_enable_meta_description = False  # extensions.render.facts has a better one
 ogp_social_cards = {"line_color": "#5ec962"}
 if tags.has("alone"):  # type: ignore[name-defined]  # noqa: F821  # Sphinx defines it
     extensions.remove("notfound.extension")  # it needs a list of pages

@@ -13,7 +13,7 @@ from typing import Any
 from attn_examples.exercises import Finding, Report, check, exercises
 from attn_examples.exercises.checking import ALL_EXERCISES
 from attn_examples.exercises.spec import FunctionExercise, StatementExercise, ValueExercise
-from extensions import reports
+from extensions.read import exercise_links
 from tests.exercises.learners import CAUSAL, written
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +143,6 @@ def test_on_the_site_a_page_that_a_report_names_is_a_link_with_its_title() -> No
     text = Report("x", "not passed", (body,))._repr_html_()
     assert "<a " not in text + html._repr_html_()  # in a notebook there is nothing to link to
     context = {"body": text, "pathto": lambda docname: f"../{docname}.html"}
-    reports.link(app, "exercises/masks", "", context, None)
+    exercise_links.link(app, "exercises/masks", "", context, None)
     link = '<a href="../concepts/pitfalls.html#the-mask-is-inverted">'
     assert f"Read: {link}Pitfalls: The mask is inverted</a>" in str(context["body"])

@@ -1,0 +1,160 @@
+"""Modules of one head: project, attend."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from attn_examples.checks import (
+    check_count,
+    check_same_batch,
+    check_width,
+)
+from attn_examples.heads.attend import attend
+
+__all__ = ["CausalSelfAttention", "CrossAttention", "SelfAttention"]
+
+
+class SelfAttention(nn.Module):
+    """Let each position of a sequence attend to every position of the same sequence.
+
+    Parameters
+    ----------
+    embed_dim : int
+        Width of the input.
+    head_dim : int, optional
+        Width of queries, keys and values, and of the output; by default `embed_dim`.
+    bias : bool, default True
+        Whether the projections add a learned vector.
+
+    Raises
+    ------
+    ValueError
+        If a width is less than 1; when called, if the input does not fit.
+    TypeError
+        If a width is not a whole number.
+
+    References
+    ----------
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, sections
+    3.2.1 and 3.2.3; before it Cheng et al., 2016, arXiv:1601.06733, and Lin et al., 2017,
+    arXiv:1703.03130.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import SelfAttention
+    >>> x = torch.randn(2, 5, 12)  # batch, length, width
+    >>> output, weights = SelfAttention(embed_dim=12, head_dim=4)(x)
+    >>> output.shape, weights.shape
+    (torch.Size([2, 5, 4]), torch.Size([2, 5, 5]))
+    """
+
+    def __init__(self, embed_dim: int, head_dim: int | None = None, *, bias: bool = True) -> None:
+        super().__init__()
+        head_dim = embed_dim if head_dim is None else head_dim
+        check_count("embed_dim", embed_dim)
+        check_count("head_dim", head_dim)
+        self.q_proj = nn.Linear(embed_dim, head_dim, bias)
+        self.k_proj = nn.Linear(embed_dim, head_dim, bias)
+        self.v_proj = nn.Linear(embed_dim, head_dim, bias)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend within `x`, shape (..., L, embed_dim); the mask is as in `attention`."""
+        check_width("x", x, "embed_dim", self.q_proj.in_features)
+        return attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), mask, need_weights)
+
+
+class CausalSelfAttention(SelfAttention):
+    """Let each position attend to itself and to the positions before it.
+
+    Takes the parameters of `SelfAttention`. A mask given to it forbids further keys.
+
+    References
+    ----------
+    Vaswani et al., 2017, arXiv:1706.03762, section 3.2.3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import CausalSelfAttention
+    >>> x = torch.randn(1, 3, 4)
+    >>> _, weights = CausalSelfAttention(embed_dim=4)(x)
+    >>> weights[0, 0]  # the first position has only itself
+    tensor([1., 0., 0.], grad_fn=<SelectBackward0>)
+    """
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend within `x`, shape (..., L, embed_dim), never to a later position."""
+        check_width("x", x, "embed_dim", self.q_proj.in_features)
+        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        return attend(query, key, value, mask, need_weights, is_causal=True)
+
+
+class CrossAttention(nn.Module):
+    """Let each position of one sequence attend to the positions of another.
+
+    Parameters
+    ----------
+    embed_dim : int
+        Width of the sequence that asks.
+    context_dim : int, optional
+        Width of the sequence that answers; by default `embed_dim`.
+    head_dim : int, optional
+        Width of queries, keys and values, and of the output; by default `embed_dim`.
+    bias : bool, default True
+        Whether the projections add a learned vector.
+
+    Raises
+    ------
+    ValueError
+        If a width is less than 1; when called, if the input does not fit.
+    TypeError
+        If a width is not a whole number.
+
+    References
+    ----------
+    Bahdanau et al., 2014, arXiv:1409.0473, with another score; in this form Vaswani
+    et al., 2017, arXiv:1706.03762, section 3.2.3, "encoder-decoder attention".
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import CrossAttention
+    >>> target, source = torch.randn(2, 5, 12), torch.randn(2, 7, 6)
+    >>> output, weights = CrossAttention(embed_dim=12, context_dim=6)(target, source)
+    >>> output.shape, weights.shape
+    (torch.Size([2, 5, 12]), torch.Size([2, 5, 7]))
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        context_dim: int | None = None,
+        head_dim: int | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        context_dim = embed_dim if context_dim is None else context_dim
+        head_dim = embed_dim if head_dim is None else head_dim
+        check_count("embed_dim", embed_dim)
+        check_count("context_dim", context_dim)
+        check_count("head_dim", head_dim)
+        self.q_proj = nn.Linear(embed_dim, head_dim, bias)
+        self.k_proj = nn.Linear(context_dim, head_dim, bias)
+        self.v_proj = nn.Linear(context_dim, head_dim, bias)
+
+    def forward(
+        self, x: Tensor, context: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend from `x`, (..., L, embed_dim), to `context`, (..., S, context_dim)."""
+        check_width("x", x, "embed_dim", self.q_proj.in_features)
+        check_width("context", context, "context_dim", self.k_proj.in_features)
+        check_same_batch("context", context, "x", x)
+        return attend(
+            self.q_proj(x), self.k_proj(context), self.v_proj(context), mask, need_weights
+        )

@@ -1,0 +1,135 @@
+"""Masks of order: which keys lie before a query, and how far."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attn_examples.checks import check_count
+
+__all__ = ["causal_mask", "sliding_window_mask"]
+
+
+def causal_mask(
+    query_len: int,
+    key_len: int | None = None,
+    *,
+    align: Literal["lower-right", "upper-left"] = "lower-right",
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Let each query see its own position and those before it.
+
+    Parameters
+    ----------
+    query_len : int
+        Number of queries, L.
+    key_len : int, optional
+        Number of keys, S; by default as many as queries.
+    align : {"lower-right", "upper-left"}, default "lower-right"
+        Which corner the diagonal meets when L and S differ. "lower-right": the last
+        query is the last key's position and sees all keys, as with a cache of earlier
+        keys. "upper-left": the first query is the first key's position, as torch's
+        `is_causal=True` has it.
+    device : torch.device or str, optional
+        Where to make the mask.
+
+    Returns
+    -------
+    Tensor of bool, shape (L, S)
+        True where key j <= query i + (S - L), or j <= i for "upper-left".
+
+    Raises
+    ------
+    ValueError
+        If a length is negative, or `align` is neither of the two.
+    TypeError
+        If a length is not a whole number.
+
+    References
+    ----------
+    Vaswani et al., 2017, arXiv:1706.03762, section 3.2.3.
+
+    Examples
+    --------
+    >>> from attn_examples import causal_mask
+    >>> causal_mask(3).int()
+    tensor([[1, 0, 0],
+            [1, 1, 0],
+            [1, 1, 1]], dtype=torch.int32)
+
+    One new query and a cache that holds two keys before its own:
+
+    >>> causal_mask(1, 3)
+    tensor([[True, True, True]])
+    >>> causal_mask(1, 3, align="upper-left")
+    tensor([[ True, False, False]])
+    """
+    key_len = query_len if key_len is None else key_len
+    if align not in ("lower-right", "upper-left"):
+        raise ValueError(f'align ({align!r}) must be "lower-right" or "upper-left"')
+    behind = _behind(query_len, key_len, align, device)
+    return behind >= 0
+
+
+def sliding_window_mask(
+    query_len: int,
+    key_len: int | None,
+    window: int,
+    *,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Let each query see the last `window` positions, its own included.
+
+    Parameters
+    ----------
+    query_len : int
+        Number of queries, L.
+    key_len : int or None
+        Number of keys, S; None for as many as queries. The last query is the last
+        key's position, as in `causal_mask`.
+    window : int
+        How many keys a query sees at most.
+    device : torch.device or str, optional
+        Where to make the mask.
+
+    Returns
+    -------
+    Tensor of bool, shape (L, S)
+        True where 0 <= i + (S - L) - j < window.
+
+    Raises
+    ------
+    ValueError
+        If a length is negative or `window` is less than 1.
+    TypeError
+        If one of the three is not a whole number.
+
+    References
+    ----------
+    Beltagy et al., "Longformer", 2020, arXiv:2004.05150; in this causal form,
+    Jiang et al., "Mistral 7B", 2023, arXiv:2310.06825.
+
+    Examples
+    --------
+    >>> from attn_examples import sliding_window_mask
+    >>> sliding_window_mask(4, 4, 2).int()
+    tensor([[1, 0, 0, 0],
+            [1, 1, 0, 0],
+            [0, 1, 1, 0],
+            [0, 0, 1, 1]], dtype=torch.int32)
+    """
+    key_len = query_len if key_len is None else key_len
+    check_count("window", window)
+    behind = _behind(query_len, key_len, "lower-right", device)
+    return (behind >= 0) & (behind < window)
+
+
+def _behind(query_len: int, key_len: int, align: str, device: torch.device | str | None) -> Tensor:
+    """How many positions key j lies behind query i, shape (L, S); negative: ahead."""
+    check_count("query_len", query_len, least=0)
+    check_count("key_len", key_len, least=0)
+    offset = key_len - query_len if align == "lower-right" else 0
+    queries = torch.arange(query_len, device=device) + offset
+    return queries.unsqueeze(-1) - torch.arange(key_len, device=device)

@@ -1,0 +1,178 @@
+"""Scores of a product: how far two vectors point the same way."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_examples.checks import (
+    check_count,
+    check_width,
+    check_widths,
+)
+
+__all__ = ["Bilinear", "cosine", "dot", "scaled_dot"]
+
+
+def dot(query: Tensor, key: Tensor) -> Tensor:
+    """Score by the dot product: q . k.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., L, E)
+    key : Tensor, shape (..., S, E)
+
+    Returns
+    -------
+    Tensor, shape (..., L, S)
+
+    Raises
+    ------
+    ValueError
+        If query and key differ in width or do not fit in their leading dimensions, or
+        are not floating point.
+    TypeError
+        If one of the two is not a tensor.
+
+    References
+    ----------
+    Luong et al., "Effective Approaches to Attention-based Neural Machine
+    Translation", 2015, arXiv:1508.04025, section 3.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import dot
+    >>> dot(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([[11.,  2.]])
+    """
+    check_widths(query, key)
+    return query @ key.transpose(-2, -1)  # (..., L, E) @ (..., E, S)
+
+
+def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Tensor:
+    """Score by the dot product divided by the square root of the width.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., L, E)
+    key : Tensor, shape (..., S, E)
+    scale : float, optional
+        Factor of the dot product, by default 1 / sqrt(E). With several heads E is
+        the width of one head.
+
+    Returns
+    -------
+    Tensor, shape (..., L, S)
+
+    Raises
+    ------
+    ValueError
+        If query and key differ in width or do not fit in their leading dimensions, or
+        are not floating point.
+    TypeError
+        If one of the two is not a tensor.
+
+    References
+    ----------
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2.1.
+
+    Examples
+    --------
+    The dot product is 4, the width is 4, so the score is 4 / 2:
+
+    >>> import torch
+    >>> from attn_examples import scaled_dot
+    >>> scaled_dot(torch.ones(1, 4), torch.ones(1, 4))
+    tensor([[2.]])
+    """
+    check_widths(query, key)
+    if scale is None:
+        scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
+    return dot(query * scale, key)  # scaled first: float16 overflows at 65504
+
+
+def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
+    """Score by the cosine of the angle between query and key, times `beta`.
+
+    Parameters
+    ----------
+    query : Tensor, shape (..., L, E)
+    key : Tensor, shape (..., S, E)
+    beta : float, default 1
+        Sharpness. Cosines lie in [-1, 1], so with `beta` 1 no weight can be more
+        than e**2 times another.
+
+    Returns
+    -------
+    Tensor, shape (..., L, S)
+        0 where a query or a key is the zero vector, which has no direction.
+
+    Raises
+    ------
+    ValueError
+        If query and key differ in width or do not fit in their leading dimensions, or
+        are not floating point.
+    TypeError
+        If one of the two is not a tensor.
+
+    References
+    ----------
+    Graves et al., "Neural Turing Machines", 2014, arXiv:1410.5401, section 3.3.1.
+
+    Examples
+    --------
+    Length does not matter, direction does:
+
+    >>> import torch
+    >>> from attn_examples import cosine
+    >>> cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]]))
+    tensor([[1., 0.]])
+    """
+    check_widths(query, key)
+    return beta * dot(F.normalize(query, dim=-1), F.normalize(key, dim=-1))
+
+
+class Bilinear(nn.Module):
+    """Score by a learned matrix between query and key: q . (W k), Luong's "general".
+
+    Parameters
+    ----------
+    query_dim : int
+        Width of the queries.
+    key_dim : int
+        Width of the keys; it may differ from that of the queries.
+
+    Raises
+    ------
+    ValueError
+        If a width is less than 1; when called, if the input has another width.
+    TypeError
+        If a width is not a whole number.
+
+    References
+    ----------
+    Luong et al., 2015, arXiv:1508.04025, section 3.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import Bilinear
+    >>> score = Bilinear(query_dim=4, key_dim=6)
+    >>> score(torch.randn(2, 5, 4), torch.randn(2, 7, 6)).shape
+    torch.Size([2, 5, 7])
+    """
+
+    def __init__(self, query_dim: int, key_dim: int) -> None:
+        super().__init__()
+        check_count("query_dim", query_dim)
+        check_count("key_dim", key_dim)
+        self.key_proj = nn.Linear(key_dim, query_dim, bias=False)  # W: (query_dim, key_dim)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        """Return the scores, shape (..., L, S), of queries and keys."""
+        check_width("query", query, "query_dim", self.key_proj.out_features)
+        check_width("key", key, "key_dim", self.key_proj.in_features)
+        return dot(query, self.key_proj(key))

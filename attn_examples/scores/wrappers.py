@@ -1,0 +1,66 @@
+"""What wraps a score, and is a score again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from attn_examples.checks import (
+    check_broadcast,
+    check_device,
+    check_float,
+    shape_of,
+)
+
+__all__ = ["with_bias"]
+
+
+def with_bias(
+    score: Callable[[Tensor, Tensor], Tensor], bias: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Wrap a score so that `bias` is added to what it returns.
+
+    Parameters
+    ----------
+    score : callable
+        Any score: takes queries and keys, returns (..., L, S).
+    bias : Tensor, broadcastable to (..., L, S)
+        Floating point. Minus infinity forbids a key.
+
+    Returns
+    -------
+    callable
+        A score.
+
+    Raises
+    ------
+    ValueError
+        If the bias is not floating point; when called, if it does not broadcast to
+        the scores, has another dtype or is on another device.
+    TypeError
+        If the bias is not a tensor.
+
+    Examples
+    --------
+    Prefer near keys, as ALiBi does (Press et al., 2021, arXiv:2108.12409):
+
+    >>> import torch
+    >>> from attn_examples import dot, with_bias
+    >>> distance = torch.tensor([[0.0, -1.0, -2.0]])
+    >>> with_bias(dot, distance)(torch.ones(1, 2), torch.ones(3, 2))
+    tensor([[2., 1., 0.]])
+    """
+    check_float("bias", bias)
+
+    def biased(query: Tensor, key: Tensor) -> Tensor:
+        scores = score(query, key)
+        if bias.dtype != scores.dtype:
+            raise ValueError(
+                f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype"
+            )
+        check_broadcast("bias", bias, shape_of(scores))
+        check_device("bias", bias, scores.device)
+        return scores + bias
+
+    return biased

@@ -1,0 +1,1 @@
+"""What `nox` runs: build, serve, verify, record, pin, vendor."""

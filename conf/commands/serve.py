@@ -1,0 +1,64 @@
+"""Serve the site while it is written: `nox -s serve`.
+
+The gap: sphinx-autobuild starts a Python for each build, which imports for longer than it
+builds. Here a build is a fork of this process, which has imported what is not ours; what is
+ours each build imports anew, as it may have been edited.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import multiprocessing
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import soupsieve
+from sphinx_autobuild import __main__ as autobuild
+from sphinx_autobuild.build import Builder
+from sphinx_autobuild.utils import show_message
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # for commands.*, extensions.*
+INTO = Path("build", "serve")
+SLOW = (
+    "fontTools.subset", "jupyter_cache", "jupytext", "matplotlib.pyplot", "myst_nb.sphinx_ext",
+    "nbclient", "numpydoc", "sphinx_book_theme", "sphinx_codeautolink", "sphinx_design",
+    "sphinx_markdown_builder", "sphinxcontrib.bibtex", "tinycss2", "torch",
+)  # fmt: skip
+
+
+class ForkingBuilder(Builder):  # type: ignore[misc]  # untyped
+    """Builds a draft as conf/commands/build.py does, without a new Python."""
+
+    def __call__(self, *, changed_paths: Sequence[Path]) -> None:
+        """Build, and say where the site is."""
+        process = multiprocessing.get_context("fork").Process(target=_build)
+        process.start()
+        process.join()
+        show_message(f"Serving on {self.uri}")
+
+
+def _build() -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in {"commands", "extensions"}]:
+        del sys.modules[name]  # it may have been edited
+    from commands import build
+
+    sys.exit(build.main(["--draft", "--into", str(INTO)]))
+
+
+if __name__ == "__main__":
+    known = Path("build", "executed")
+    if known.exists() and not (INTO / "executed").exists():
+        shutil.copytree(known, INTO / "executed")  # what is known need not run
+    from commands import build
+
+    build.end_with_parent()  # this goes for what sphinx-autobuild starts, too
+    for name in SLOW:
+        importlib.import_module(name)
+    soupsieve.compile("code")  # its own patterns are compiled at first use
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared with the builds
+    autobuild.Builder = ForkingBuilder
+    autobuild.main([*sys.argv[1:], "docs", str(INTO / "html")])

@@ -1,0 +1,1 @@
+"""Run what has changed, and nothing else."""

@@ -1,0 +1,1 @@
+"""See to it that all has run, and say of what the site was built."""

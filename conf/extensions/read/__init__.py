@@ -1,0 +1,1 @@
+"""What pages say that Sphinx does not understand by itself."""

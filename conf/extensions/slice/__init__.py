@@ -1,0 +1,1 @@
+"""What a reader takes along: a cell, a page, a mechanism."""

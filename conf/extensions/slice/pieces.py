@@ -1,0 +1,298 @@
+"""Let every cell be copied as a piece that runs alone, and every mechanism as one file.
+
+The gap: sphinx-copybutton copies what is shown, which needs the cells before it and the
+package. The pieces of a page share their texts, which stand in the page once, as JSON, and
+those of the exercises' checker in a file that pages share; static/copying.js adds the buttons.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+from collections.abc import Sequence, Set
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+import attn_examples
+from attn_examples.standalone import inline, is_import, one_file, split
+from extensions.slice.slicing import Page, quiet
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(attn_examples.__file__).parent
+COMPOUND = (
+    ast.ClassDef, ast.For, ast.FunctionDef, ast.If, ast.Match, ast.Try, ast.While, ast.With,
+)  # fmt: skip
+
+
+def runnable(
+    sources: Sequence[str],
+    raising: Set[int],
+    folder: Path,
+    origin: str,
+    hidden: Set[int] = frozenset(),
+) -> list[Any]:
+    """Return for each cell the texts that make it run alone, or None where it does so as it is.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        The code cells of a page.
+    raising : set of int
+        Cells that show an error on purpose: their pieces keep the checks of input.
+    folder : Path
+        Where the page stands, and the files that it reads.
+    origin : str
+        What the piece says it is from.
+    hidden : set of int
+        Cells that the page folds away: no other may need what they define.
+    """
+    page = Page(sources)
+    pieces: list[list[str] | None] = []
+    for number, source in enumerate(sources):
+        needed = page.slice(number)
+        if needed is not None:
+            before = [quiet(statement.text) for statement in needed]
+            folded = {s.cell for s in needed if s.cell in hidden and not is_import(s.text)}
+            if folded and number not in hidden:
+                raise ValueError(
+                    f"cell {number + 1} uses what hidden cell {min(folded) + 1} defines"
+                )
+        else:
+            before = [quiet(text) for cell in sources[:number] for text in split("\n" + cell)]
+        own = split("\n" + source)
+        trees = [ast.parse(text) for text in (*before, *own)]
+        catches = any(isinstance(node, ast.Try) for tree in trees for node in ast.walk(tree))
+        texts = inline([*before, *own], checks=catches or number in raising)
+        files = read_files_of([*before, *own], folder)
+        if not before and not files and "\n".join(texts).split() == source.split():
+            pieces.append(None)
+            continue
+        pieces.append([*header(texts, origin), *files, *pasteable(texts)])
+    return pieces
+
+
+def header(texts: Sequence[str], origin: str) -> list[str]:
+    """Say where a piece is from, and name what it needs besides torch (PEP 723)."""
+    needs = dependencies("\n".join(texts))
+    lines = [f"# From {origin}. SPDX-License-Identifier: MIT", ""]
+    if set(needs) <= {"torch"}:
+        return lines
+    pins = ", ".join(f'"{name}=={version}"' for name, version in needs.items())
+    block = ["# /// script", '# requires-python = ">=3.11"', f"# dependencies = [{pins}]", "# ///"]
+    return ["\n".join(block), *lines]
+
+
+def dependencies(source: str) -> dict[str, str]:
+    """Return the distributions that a piece imports, with the versions this site is built on."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("resources.files"):
+            modules |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
+    names = {_distribution(module) for module in modules - set(sys.stdlib_module_names)}
+    return {name: metadata.version(name).partition("+")[0] for name in sorted(names, key=str.lower)}
+
+
+@cache
+def _distribution(module: str) -> str:
+    try:
+        return str(metadata.metadata(module)["Name"])
+    except metadata.PackageNotFoundError:  # of another name; to look through all takes long
+        return metadata.packages_distributions()[module][0]
+
+
+def read_files_of(texts: Sequence[str], folder: Path) -> list[str]:
+    """Return statements that write the files a piece reads, where they are not there yet."""
+    named = {
+        node.value
+        for text in texts
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    found = []
+    for name in sorted(named):
+        if Path(name).suffix == ".json" and (folder / name).is_file():
+            content = json.dumps(json.loads((folder / name).read_text()), separators=(",", ":"))
+            found.append(
+                f"from pathlib import Path\n\n"
+                f"if not Path({name!r}).exists():  # the measurements that are read below\n"
+                f"    Path({name!r}).write_text({content!r})\n"
+            )
+    return found
+
+
+def pasteable(texts: Sequence[str]) -> list[str]:
+    """Make texts fit for Python's prompt, where an empty line ends a block and must end it.
+
+    Empty lines within a block get its indentation, and each block gets one after it.
+    """
+    pasted: list[str] = []
+    ends_block = False
+    for text in texts:
+        if ends_block and text and not text.startswith("\n"):
+            pasted.append("")
+        joined, ends_block = _without_empty_lines(text)
+        pasted.append(joined)
+    return pasted
+
+
+@cache
+def _without_empty_lines(text: str) -> tuple[str, bool]:
+    """Indent the empty lines within blocks; say whether a block comes last."""
+    tree = ast.parse(text)
+    lines = text.splitlines() if text else [""]
+    strings = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        for line in range(node.lineno, node.end_lineno or 0)
+    }
+    for node in tree.body:
+        if isinstance(node, COMPOUND):
+            for number in range(node.lineno, node.end_lineno or 0):
+                if not lines[number - 1].strip() and number not in strings:
+                    following = next(line for line in lines[number:] if line.strip())
+                    indent = len(following) - len(following.lstrip())
+                    lines[number - 1] = " " * max(indent, 4)
+    return "\n".join(lines), bool(tree.body) and isinstance(tree.body[-1], COMPOUND)
+
+
+def collect(app: Sphinx, doctree: nodes.document) -> None:
+    """Make the pieces of a page as it was just read."""
+    env: Any = app.env
+    cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
+    inputs = [next(iter(cell.findall(nodes.literal_block))) for cell in cells]
+    raising = {
+        number
+        for number, cell in enumerate(cells)
+        if "raises-exception" in (cell.get("cell_metadata") or {}).get("tags", [])
+    }
+    hidden = {
+        number
+        for number, cell in enumerate(cells)
+        if {"hide-cell", "hide-input"} & set((cell.get("cell_metadata") or {}).get("tags", []))
+    }
+    folder = Path(env.doc2path(env.docname)).parent
+    origin = f"{app.config.project}, {env.docname}"
+    try:
+        pieces = runnable([block.astext() for block in inputs], raising, folder, origin, hidden)
+    except (SyntaxError, ValueError) as error:
+        pieces = []
+        logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
+    for file in PACKAGE.rglob("*.py") if cells else ():
+        env.note_dependency(str(file))
+    place = _shared([piece for piece in pieces if piece])
+    texts = list(dict.fromkeys(t for piece in pieces if piece for t in piece if t not in place))
+    place |= {text: number for number, text in enumerate(texts)}
+    env.attn_pieces[env.docname] = {
+        "texts": texts,
+        "cells": [piece and [place[text] for text in piece] for piece in pieces],
+    }
+
+
+def _shared(pieces: list[list[str]]) -> dict[str, int]:
+    """Return the places of the texts that only pieces with the checker in them have."""
+    alone = [piece for piece in pieces if not any(map(_is_checker, piece))]
+    if len(alone) == len(pieces):
+        return {}
+    own = {text for piece in alone for text in piece}
+    return {text: -1 - number for number, text in enumerate(checker()) if text not in own}
+
+
+def _is_checker(text: str) -> bool:
+    return text.startswith(("def check(name: str", "def exercises() -> Listing"))
+
+
+@cache
+def checker() -> tuple[str, ...]:
+    """Return the texts of the checker of exercises: many, and the same on several pages."""
+    pieces = inline(["from attn_examples.exercises import check, exercises"], checks=True)
+    return tuple(text for text in pasteable(pieces) if text)
+
+
+def add_pieces(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Put the pieces at the end of the page."""
+    found = getattr(app.env, "attn_pieces", {}).get(page)
+    if found and any(found["cells"]):
+        if any(place < 0 for piece in found["cells"] for place in piece or ()):
+            shared = _json(checker())
+            name = f"_static/checker-{hashlib.sha256(shared.encode()).hexdigest()[:8]}.json"
+            Path(app.outdir, name).write_text(shared, encoding="utf-8")
+            found = found | {"checker": context["pathto"](name, 1)}
+        data = _json(found).replace("</", "<\\/")
+        context["body"] += f'<script type="application/json" id="pieces">{data}</script>'
+
+
+def _json(thing: Any) -> str:
+    return json.dumps(thing, ensure_ascii=False, separators=(",", ":"))
+
+
+class OneFile(SphinxDirective):
+    """The directive `{one-file} MultiHeadAttention`: that mechanism as one file, folded."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make a disclosure with the file in it."""
+        name = self.arguments[0]
+        try:
+            text = one_file(name).rstrip()
+        except ValueError as error:
+            raise self.error(f"one-file: {error}") from error
+        for file in PACKAGE.rglob("*.py"):
+            self.env.note_dependency(str(file))
+        block = nodes.literal_block(text, text, language="python", source=name)
+        self.set_source_info(block)
+        lines = len(text.splitlines())
+        command = f"<code>python -m attn_examples copy {name}</code>"
+        summary = f"<code>{name}</code> as one file, {lines} lines, that needs torch alone"
+        opening = f'<details class="one-file"><summary>{summary}</summary><p>Also: {command}</p>'
+        return [
+            nodes.raw("", opening, format="html"),
+            block,
+            nodes.raw("", "</details>", format="html"),
+        ]
+
+
+def start(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Make room for the pieces."""
+    state: Any = env
+    if not hasattr(env, "attn_pieces"):
+        state.attn_pieces = {}
+
+
+def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
+    """Forget a page that is read again or gone."""
+    getattr(env, "attn_pieces", {}).pop(docname, None)
+
+
+def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -> None:
+    """Take over what a parallel reader found."""
+    state: Any = env
+    state.attn_pieces.update({name: other.attn_pieces[name] for name in docnames})
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.add_directive("one-file", OneFile)
+    app.connect("env-before-read-docs", start)
+    app.connect("env-purge-doc", purge)
+    app.connect("env-merge-info", merge)
+    app.connect("doctree-read", collect)
+    app.connect("html-page-context", add_pieces)
+    app.add_js_file("copying.js", loading_method="defer")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

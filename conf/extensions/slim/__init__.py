@@ -1,0 +1,1 @@
+"""Send readers what a page uses and no more."""

@@ -1,0 +1,264 @@
+"""The site's own tools: a page that did not run as it should must never be published."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from extensions.read import listing
+from extensions.render import figures
+from extensions.slice import downloads
+from tests.programs import snippets
+
+ROOT = Path(__file__).parent.parent.parent
+
+FRONT = """\
+---
+file_format: mystnb
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+"""
+GOOD = "# A page\n\n```{code-cell} python3\nprint(6 * 7)\n```\n"
+
+
+class Site:
+    """A small copy of the project, whose pages a test may break."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(ROOT / "conf", root / "conf")
+        shutil.copytree(ROOT / "attn_examples", root / "attn_examples")
+        for name in ("pyproject.toml", "README.md", "LICENSE"):  # the package's own
+            shutil.copy(ROOT / name, root)
+        (root / "docs").mkdir()
+
+    def build(self, address: str = "", **pages: str) -> tuple[int, str]:
+        """Write the pages, build strictly, return status and what was printed."""
+        for old in (self.root / "docs").iterdir():
+            old.unlink()
+        toctree = "\n".join(name for name in pages if name != "index")
+        index = f"# Home\n\n```{{toctree}}\n{toctree}\n```\n"
+        for name, text in ({"index": index} | pages).items():
+            (self.root / "docs" / f"{name}.md").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "conf/commands/build.py"],
+            cwd=self.root,
+            env=os.environ | {"READTHEDOCS_CANONICAL_URL": "", "ATTN_SITE_URL": address},
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return done.returncode, done.stdout
+
+    def published(self, page: str) -> str:
+        return (self.root / "build" / "html" / f"{page}.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site"))
+
+
+def test_good_pages_are_published_and_reported(site: Site) -> None:
+    status, printed = site.build(one=FRONT + GOOD, two=FRONT + GOOD)
+    assert status == 0, printed
+    assert "3 pages, 2 cells run" in printed
+    assert printed.strip().splitlines()[-1].endswith("build/html/index.html")
+    assert "42" in site.published("one")
+
+
+def test_cells_and_pages_can_be_taken_along(site: Site) -> None:
+    cell = "from attn_examples import softmax\nimport torch\n"
+    hidden = "---\ntags: [hide-cell]\n---\n"
+    page = f"{GOOD}\n```{{code-cell}} python3\n{hidden}{cell}print(softmax(torch.zeros(4)))\n```\n"
+    status, printed = site.build(one=FRONT + page)
+    assert status == 0, printed
+    html = site.root / "build" / "html"
+    first, second = snippets.cells(html / "one.html", html)
+    assert first.code == "print(6 * 7)\n"
+    assert first.text == "42"
+    assert "def softmax(" in second.code
+    assert second.text == "tensor([0.2500, 0.2500, 0.2500, 0.2500])"
+
+    script = (html / "_sources" / "one.py").read_text()
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "42\ntensor([0.2500, 0.2500, 0.2500, 0.2500])\n"
+
+    notebook = nbformat.read(html / "_sources" / "one.ipynb", as_version=4)
+    (wheel,) = (html / "_static" / "wheels").glob("*/*.whl")
+    content = wheel.read_bytes()
+    assert base64.b64encode(content).decode() in notebook.cells[0].source
+    assert "{wheel}" in notebook.cells[0].source.splitlines()[-1]
+    assert "42" in str(notebook.cells[2].outputs)
+    assert "jupyter" not in notebook.cells[2].metadata
+    assert notebook.cells[-1].metadata["jupyter"]["source_hidden"]
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.read("attn_examples/masks.py")
+    assert packed == (site.root / "attn_examples" / "masks.py").read_bytes()
+
+
+def test_a_published_site_names_its_own_wheel() -> None:
+    cell = downloads.install("import torch", "https://site.example/there/")
+    address = cell.splitlines()[-1].split()[-1]
+    path, _, digest = address.partition("#sha256=")
+    assert path == f"https://site.example/there/{downloads.wheel_path()}"
+    assert digest == hashlib.sha256(downloads.wheel()[1]).hexdigest()
+
+
+def test_addresses_are_the_hosts_and_nothing_is_invented(site: Site) -> None:
+    status, printed = site.build(one="# A page\n\nWhat it says. And more.\n")
+    assert status == 0, printed
+    page = site.published("one")
+    assert '<meta name="description" content="What it says. And more."/>' in page
+    assert "canonical" not in page
+    assert "og:" not in page
+    html = site.root / "build" / "html"
+    assert not (html / "sitemap.xml").exists()
+
+    status, printed = site.build("https://host.example/sub", one="# A page\n\nWhat it says.\n")
+    assert status == 0, printed
+    page = site.published("one")
+    said = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)"', page))
+    assert 'href="https://host.example/sub/one.html"' in page
+    assert said["url"] == "https://host.example/sub/one.html"
+    assert said["description"] == "What it says."
+    card = said["image"].removeprefix("https://host.example/sub/")
+    assert (html / card).read_bytes().startswith(b"\x89PNG")
+    assert "https://host.example/sub/one.html" in (html / "sitemap.xml").read_text()
+    assert "Sitemap: https://host.example/sub/sitemap.xml" in (html / "robots.txt").read_text()
+    assert 'href="/sub/_static/' in (html / "404.html").read_text()
+
+
+def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:
+    site.build(one=FRONT + GOOD)
+    broken = GOOD + "\n```{code-cell} python3\nassert 6 * 7 == 41, 'not so'\n```\n"
+    broken += "\n```{code-cell} python3\nprint('never')\n```\n"
+    for _ in range(2):  # a second, identical run must not turn green
+        status, printed = site.build(one=FRONT + broken)
+        assert status == 1
+        last = printed.strip().splitlines()
+        assert "FAILED docs/one.md, line 11, cell 2" in last
+        assert last[-1] == "AssertionError: not so"
+    assert "not so" not in site.published("one")  # the site that stood before is intact
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (GOOD, "does its front matter say `file_format: mystnb`"),
+        (FRONT + "# A\n\n```python\nprint(1)\n```\n", "this Python fence is never executed"),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\n:tags: [raises-exception]\n1 + 1\n```\n",
+            "tagged raises-exception but raised nothing",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\n:tags: [skip-execution]\n1 + 1\n```\n",
+            "the cell did not run",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\n:tags: [remove-cell]\n1 + 1\n```\n",
+            "1 code cells are written but 0 are on the page",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\nimport os\nos._exit(1)\n```\n",
+            "FAILED docs/one.md, line 7, cell 1\nthe kernel died in this cell",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\nimport sys\nprint(1, file=sys.stderr)\n```\n",
+            "stderr was found",
+        ),
+        (
+            FRONT + "# A\n\n```{code-cell} python3\nfrom attn_examples.figures import steps_strip\n"
+            "steps_strip()\n```\n",
+            "a figure needs alt text",
+        ),
+        (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
+        (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
+    ],
+)
+def test_bad_pages_are_refused(site: Site, page: str, message: str) -> None:
+    status, printed = site.build(one=page)
+    assert status == 1, printed
+    assert message in printed
+
+
+def test_listing_leaves_out_docstrings_and_keeps_the_rest() -> None:
+    source = (
+        '    def f(x):\n        """Say what.\n\n        More.\n        """\n\n'
+        "        # why\n        return x  # shape\n"
+    )
+    assert listing.without_docstrings(source) == ("def f(x):\n    # why\n    return x  # shape")
+
+
+def test_listing_finds_methods_and_refuses_what_is_not_there() -> None:
+    from attn_examples import MultiHeadAttention
+
+    found = listing.find("attn_examples.heads.MultiHeadAttention.forward")
+    assert found is MultiHeadAttention.forward
+    with pytest.raises(AttributeError):
+        listing.find("attn_examples.heads.nothing")
+
+
+def test_inlined_figures_follow_the_page() -> None:
+    from attn_examples.figures import INK
+
+    assert figures.INK == INK
+    assert f"text.color: {INK[1:]}\n" in (ROOT / "conf" / "matplotlibrc").read_text()
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'width="72pt" height="36pt" viewBox="0 0 72 36"><metadata>made today</metadata>'
+        f'<defs><path id="m1" d="M0 0"/></defs><g id="axes_1" style="fill: {INK}">'
+        '<use xlink:href="#m1"/><g clip-path="url(#m1)"><text>a</text></g></g></svg>'
+    )
+    inlined = figures.inline(svg, 'a "map" & more', "f3")
+    assert "made today" not in inlined
+    assert INK not in inlined
+    assert "currentColor" in inlined
+    assert 'id="f3-m1"' in inlined
+    assert '"#f3-m1"' in inlined
+    assert "url(#f3-m1)" in inlined
+    assert "axes_1" not in inlined
+    assert "height" not in inlined
+    assert 'aria-label="a &quot;map&quot; &amp; more"' in inlined
+
+
+def test_every_page_is_reached_from_the_home_page() -> None:
+    docs = ROOT / "docs"
+    home = (docs / "index.md").read_text()
+    for page in docs.rglob("*.md"):
+        name = page.relative_to(docs).with_suffix("").as_posix()
+        assert name == "index" or f"\n{name}\n" in home, f"{name} is in no toctree"
+
+
+def test_pins_cover_every_dependency() -> None:
+    import tomllib
+
+    def plain(name: str) -> str:
+        return name.split("==")[0].lower().replace("_", "-")
+
+    pins = {plain(line) for line in (ROOT / "conf" / "pins.txt").read_text().splitlines()}
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for group in project["dependency-groups"].values():
+        assert {plain(name) for name in group} <= pins
+
+
+def test_report_is_machine_readable(site: Site) -> None:
+    site.build(one=FRONT + GOOD)
+    report = json.loads((site.root / "build" / "report.json").read_text())
+    assert report["pages"]["one"]["cells"] == 1
+    assert report["pages"]["one"]["failures"] == []
