@@ -136,8 +136,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         ("docs/softmax.md", "Prose.", "Other prose.", set()),
         ("conf/static/site.css", "a", "a ", set()),
         ("docs/softmax.md", "zeros", "ones", {"softmax"}),
-        ("attn_examples/positions.py", "    return", "    0  # nothing\n    return", {"positions"}),
-        ("attn_examples/normalizers.py", '"""', '"""Now: ', {"softmax", "positions"}),
+        ("attn_examples/positions/absolute.py", "    return", "    0  # nothing\n    return", {"positions"}),
+        ("attn_examples/normalizers/exponential.py", '"""', '"""Now: ', {"softmax", "positions"}),
         ("docs/numbers.txt", "one", "two", {"data"}),
         ("conf/pins.txt", "torch==", "torch== ", {"softmax", "positions", "data"}),
     ],
@@ -229,10 +229,10 @@ def test_an_edit_while_pages_run_is_not_lost(project: Project, tmp_path: Path) -
         return process
 
     process = start()
-    project.edit("attn_examples/normalizers.py", '"""', '"""Now: ')
+    project.edit("attn_examples/normalizers/exponential.py", '"""', '"""Now: ')
     process.communicate()
     assert process.returncode == 0
-    project.edit("attn_examples/normalizers.py", '"""Now: ', '"""')
+    project.edit("attn_examples/normalizers/exponential.py", '"""Now: ', '"""')
     assert project.executed() == {"softmax"}  # who knows what it has seen
 
     slow = slow.replace("zeros", "ones")

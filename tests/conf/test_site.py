@@ -108,8 +108,8 @@ def test_cells_and_pages_can_be_taken_along(site: Site) -> None:
     assert "jupyter" not in notebook.cells[2].metadata
     assert notebook.cells[-1].metadata["jupyter"]["source_hidden"]
     with zipfile.ZipFile(wheel) as archive:
-        packed = archive.read("attn_examples/masks.py")
-    assert packed == (site.root / "attn_examples" / "masks.py").read_bytes()
+        packed = archive.read("attn_examples/masks/order.py")
+    assert packed == (site.root / "attn_examples" / "masks" / "order.py").read_bytes()
 
 
 def test_a_published_site_names_its_own_wheel() -> None:
