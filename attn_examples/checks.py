@@ -1,7 +1,10 @@
 """The errors: one sentence that names the argument, what it was and what is wanted.
 
-Every public function checks its input here before it computes, so that the code
-of a mechanism stays as short as its idea.
+There are two kinds. `check_*` says more clearly what torch would refuse anyway; copied
+code does without it. `refuse_*` stands where the result would be wrong without a word.
+Each looks at what is right first, in one condition: the details are for what is wrong.
+A `refuse_*` looks at values only where there are any: not while torch compiles, exports,
+traces or batches, and not in tensors that have none.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__: list[str] = []
 
@@ -19,6 +22,12 @@ __all__: list[str] = []
 def shape_of(tensor: Tensor) -> tuple[int, ...]:
     """Return a shape that prints as plain numbers: (2, 5, 12)."""
     return tuple(tensor.shape)
+
+
+def follows() -> bool:
+    """Tell whether torch compiles, exports or traces: it follows a call for all values."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
 
 
 def check_float(name: str, tensor: Any) -> None:
@@ -34,16 +43,52 @@ def check_float(name: str, tensor: Any) -> None:
 
 def check_count(name: str, value: Any, *, least: int = 1) -> None:
     """Raise unless `value` is a whole number that is at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    check_whole(name, value)
+    refuse_below(name, value, least)
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Raise unless `value` is a whole number; a length that torch traces is one."""
+    if type(value) is int or isinstance(value, torch.SymInt):
+        return
+    traced = isinstance(value, Tensor) and value.dim() == 0 and follows()
+    if isinstance(value, bool) or not (traced or isinstance(value, Integral)):
         raise TypeError(f"{name} ({value!r}) must be a whole number")
+
+
+def refuse_below(name: str, value: int, least: int) -> None:
+    """Raise unless `value` is at least `least`; a length that torch follows is any."""
+    if torch.compiler.is_compiling() or isinstance(value, (torch.SymInt, Tensor)):
+        return
     if value < least:
         raise ValueError(f"{name} ({value}) must be at least {least}")
 
 
+def refuse_lengths(lengths: Tensor, key_len: int) -> None:
+    """Raise unless every one of the lengths is from 0 to `key_len`."""
+    if follows():
+        return
+    try:
+        values = lengths.tolist()
+    except RuntimeError:  # under vmap, and in meta and fake tensors, there are no values
+        return
+    for length in values:
+        if not 0 <= length <= key_len:
+            raise ValueError(f"lengths holds {length}, which must be from 0 to key_len ({key_len})")
+
+
 def check_number(name: str, value: Any) -> None:
     """Raise unless `value` is a real number."""
+    if type(value) is float:
+        return
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} ({value!r}) must be a number")
+
+
+def check_factor(name: str, value: Any) -> None:
+    """Raise unless `value` is a real number, or a tensor: a factor may be learned."""
+    if not isinstance(value, Tensor | torch.SymFloat):
+        check_number(name, value)
 
 
 def check_probability(name: str, value: Any) -> None:
@@ -53,8 +98,12 @@ def check_probability(name: str, value: Any) -> None:
         raise ValueError(f"{name} ({value}) must be a probability, from 0 to 1")
 
 
-def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> None:
-    """Raise unless the three fit together: (..., L, E), (..., S, E), (..., S, Ev)."""
+def check_value(query: Tensor, key: Tensor, value: Any) -> None:
+    """Raise unless `value` fits a query and a key that a score has taken."""
+    if isinstance(value, Tensor) and value.dtype is query.dtype and value.device == query.device:
+        k, v = key.shape, value.shape
+        if len(v) == query.dim() and (v == k or v[:-1] == k[:-1]):
+            return
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         check_sequence(name, tensor)
         if tensor.dim() != query.dim():
@@ -62,19 +111,29 @@ def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> None:
                 f"{name} has {tensor.dim()} dimensions {shape_of(tensor)} but query has "
                 f"{query.dim()} {shape_of(query)}: give them the same number of dimensions"
             )
-        if tensor.dtype != query.dtype:
-            raise ValueError(
-                f"{name} is {tensor.dtype} but query is {query.dtype}: use one dtype for all three"
-            )
-        if tensor.device != query.device:
-            raise ValueError(
-                f"{name} is on {tensor.device} but query is on {query.device}: "
-                f"move them to one device"
-            )
+        check_alike(name, tensor, query)
     check_positions(key, value)
     check_batch("key", key, "query", query)
     check_batch("value", value, "query", query)
     check_batch("value", value, "key", key)
+
+
+def check_alike(name: str, tensor: Tensor, query: Tensor) -> None:
+    """Raise unless `tensor` has the dtype and the device of the query."""
+    if tensor.dtype != query.dtype and not autocast_joins(tensor, query):
+        raise ValueError(
+            f"{name} is {tensor.dtype} but query is {query.dtype}: use one dtype for all"
+        )
+    if tensor.device != query.device:
+        raise ValueError(
+            f"{name} is on {tensor.device} but query is on {query.device}: move them to one device"
+        )
+
+
+def autocast_joins(*tensors: Tensor) -> bool:
+    """Tell whether autocast makes one dtype of theirs: it leaves float64 alone."""
+    enabled = torch.is_autocast_enabled(tensors[0].device.type)
+    return enabled and all(tensor.dtype != torch.float64 for tensor in tensors)
 
 
 def check_sequence(name: str, tensor: Any) -> None:
@@ -115,11 +174,22 @@ def check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) 
         )
 
 
-def check_widths(query: Tensor, key: Tensor) -> None:
+def check_widths(query: Any, key: Any) -> None:
     """Raise unless queries and keys are equally wide, as every dot product needs."""
+    if (
+        isinstance(query, Tensor)
+        and isinstance(key, Tensor)
+        and query.dtype is key.dtype
+        and query.is_floating_point()
+        and query.device == key.device
+    ):
+        q, k = query.shape, key.shape
+        if len(q) > 1 and (q == k or (q[:-2] == k[:-2] and q[-1] == k[-1])):
+            return
     check_sequence("query", query)
     check_sequence("key", key)
     check_batch("key", key, "query", query)
+    check_alike("key", key, query)
     if query.shape[-1] != key.shape[-1]:
         raise ValueError(
             f"query has width {query.shape[-1]} {shape_of(query)} but key has width "
@@ -137,17 +207,63 @@ def check_width(name: str, tensor: Tensor, width_name: str, width: int) -> None:
         )
 
 
-def check_scores(scores: Tensor, L: int, S: int) -> None:
-    """Raise unless a score has returned one number for each query and key."""
-    if scores.shape[-2:] != (L, S):
+def check_projected(
+    name: str, tensor: Tensor, width_name: str, width: int, projection: nn.Module
+) -> None:
+    """Raise unless `tensor` is (..., length, width), and such as its projection takes."""
+    check_width(name, tensor, width_name, width)
+    hooked = projection._forward_pre_hooks or "forward" in projection.__dict__
+    if type(projection) is not nn.Linear or hooked:
+        return  # what wraps a layer may move and cast what it is given
+    weight = projection.weight
+    if tensor.device != weight.device:
         raise ValueError(
-            f"score returned shape {shape_of(scores)} but must return (..., {L}, {S}), "
-            f"one number for each query and key"
+            f"{name} is on {tensor.device} but the module's weights are on {weight.device}: "
+            f"move one of them"
+        )
+    if tensor.dtype != weight.dtype and not autocast_joins(tensor, weight):
+        raise ValueError(
+            f"{name} is {tensor.dtype} but the module's weights are {weight.dtype}: "
+            f"convert one of them, for example {name}.to({weight.dtype})"
         )
 
 
-def check_mask(mask: Any, scores: tuple[int, ...], device: torch.device) -> None:
-    """Raise unless `mask` is boolean and lines up with scores of that shape without guessing."""
+def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
+    """Raise unless a score has returned one number for each query and key: others repeat."""
+    if not isinstance(scores, Tensor):
+        raise TypeError(
+            f"score returned {type(scores).__name__} but must return a torch.Tensor, "
+            f"one number for each query and key"
+        )
+    q, k, s = query.shape, key.shape, scores.shape
+    if s[:-1] == q[:-1] and s[-1] == k[-2] and (q == k or q[:-2] == k[:-2]):
+        return
+    check_batch("key", key, "query", query)
+    lead = torch.broadcast_shapes(q[:-2], k[:-2])  # type: ignore[no-untyped-call]
+    wanted = (*lead, q[-2], k[-2])
+    if s != wanted:
+        if s[-2:] != wanted[-2:]:
+            wanted = ("...", q[-2], k[-2])
+        raise ValueError(
+            f"score returned shape {tuple(s)} but must return "
+            f"({', '.join(map(str, wanted))}), one number for each query and key"
+        )
+
+
+def refuse_weights(weights: Any, scores: Tensor) -> None:
+    """Raise unless a normalizer has returned one weight for each score: others repeat."""
+    if isinstance(weights, Tensor) and weights.shape == scores.shape:
+        return
+    shape = shape_of(weights) if isinstance(weights, Tensor) else type(weights).__name__
+    raise ValueError(
+        f"normalize returned {shape} but must return {shape_of(scores)}, one weight for each score"
+    )
+
+
+def refuse_mask(mask: Any) -> None:
+    """Raise unless `mask` is boolean: numbers would be added to the scores without a word."""
+    if mask is None:
+        return
     if not isinstance(mask, Tensor):
         raise TypeError(f"mask ({type(mask).__name__}) must be a torch.Tensor of dtype torch.bool")
     if mask.dtype != torch.bool:
@@ -155,6 +271,13 @@ def check_mask(mask: Any, scores: tuple[int, ...], device: torch.device) -> None
             f"mask ({mask.dtype}) must be torch.bool, True where attention is allowed: "
             f"call mask.bool(), or use with_bias(score, bias) for numbers to add to the scores"
         )
+
+
+def check_mask(mask: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
+    """Raise unless `mask` lines up with scores of that shape without guessing."""
+    if mask.shape in (scores, scores[-2:]) and mask.device == device:
+        return
+    scores = tuple(scores)
     fits = mask.dim() in (2, len(scores)) and all(
         m in (1, s) for m, s in zip(reversed(mask.shape), reversed(scores), strict=False)
     )
@@ -180,24 +303,38 @@ def check_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
     pairs = zip(reversed(tensor.shape), reversed(scores), strict=False)
     if tensor.dim() > len(scores) or any(t not in (1, s) for t, s in pairs):
         raise ValueError(
-            f"{name} has shape {shape_of(tensor)} but must broadcast to the scores, {scores}"
+            f"{name} has shape {shape_of(tensor)} but must broadcast to the scores, {tuple(scores)}"
         )
 
 
-def check_attn_mask(attn_mask: Any, shape: tuple[int, ...], device: torch.device) -> None:
-    """Raise unless `attn_mask` is one that torch's function means: to allow, or to add."""
+def check_attn_mask(attn_mask: Any, scores: Tensor) -> None:
+    """Raise unless `attn_mask` can be repeated to the scores, and is where they are."""
     if not isinstance(attn_mask, Tensor):
         raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
-    check_broadcast("attn_mask", attn_mask, shape)
-    check_device("attn_mask", attn_mask, device)
-    if attn_mask.dtype == torch.bool:
-        return
+    if attn_mask.shape != scores.shape[-2:]:
+        check_broadcast("attn_mask", attn_mask, scores.shape)
+    check_device("attn_mask", attn_mask, scores.device)
+
+
+def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
+    """Raise where numbers to add to the scores look like a mask, or are whole numbers."""
     if not attn_mask.is_floating_point():
         raise ValueError(
             f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention is allowed, "
             f"or floating point, added to the scores"
         )
-    if bool((attn_mask == 1).any()) and bool(((attn_mask == 0) | (attn_mask == 1)).all()):
+    if follows() or not attn_mask.numel():
+        return
+    parts = [attn_mask]
+    if attn_mask.numel() > 4096:  # of most masks one row says it
+        parts.insert(0, attn_mask[(0,) * (attn_mask.dim() - 1)])
+    try:
+        suspect = all(part.min().item() in (0, 1) for part in parts)
+        suspect = suspect and attn_mask.max().item() == 1
+        suspect = suspect and bool(((attn_mask == 0) | (attn_mask == 1)).all())
+    except RuntimeError:  # under vmap, and in meta and fake tensors, there are no values
+        return
+    if suspect:
         raise ValueError(
             f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be added to "
             f"the scores: call attn_mask.bool() to say where attention is allowed"

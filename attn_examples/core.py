@@ -7,7 +7,6 @@ one of its steps, or what happens around them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal, overload
 
 import torch
@@ -17,14 +16,16 @@ from attn_examples.checks import (
     check_attn_mask,
     check_float,
     check_mask,
-    check_probability,
-    check_qkv,
-    check_scores,
+    check_value,
+    refuse_mask,
+    refuse_scores,
+    refuse_weights,
+    refuse_zeros_and_ones,
     shape_of,
 )
 from attn_examples.masks import causal_mask
 from attn_examples.normalizers import dropped, softmax
-from attn_examples.scores import scaled_dot, with_bias
+from attn_examples.scores import scaled_dot
 
 __all__ = ["attention", "scaled_dot_product_attention"]
 
@@ -72,9 +73,10 @@ def attention(
     ------
     ValueError
         If shapes, dtypes or devices do not fit together, or the mask is not boolean;
-        if the score does not return one number for each query and key.
+        if the score does not return one number for each query and key, or the
+        normalizer one weight for each score.
     TypeError
-        If an argument is not a tensor.
+        If an argument is not a tensor, or the score returns none.
 
     References
     ----------
@@ -93,13 +95,15 @@ def attention(
     >>> weights, output
     (tensor([[0.7500, 0.2500]]), tensor([[12.5000]]))
     """
-    check_qkv(query, key, value)
     scores = score(query, key)  # 1. score: (..., L, S)
-    check_scores(scores, query.shape[-2], key.shape[-2])
+    refuse_scores(scores, query, key)
+    check_value(query, key, value)
     if mask is not None:
-        check_mask(mask, shape_of(scores), scores.device)
+        refuse_mask(mask)
+        check_mask(mask, scores.shape, scores.device)
         scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
     weights = normalize(scores)  # 3. normalize: each row of L
+    refuse_weights(weights, scores)
     return weights @ value, weights  # 4. mix: (..., L, S) @ (..., S, Ev)
 
 
@@ -202,7 +206,6 @@ def scaled_dot_product_attention(
     >>> torch.allclose(ours, theirs, atol=1e-6)
     True
     """
-    check_probability("dropout_p", dropout_p)
     if is_causal and attn_mask is not None:
         raise ValueError(
             "attn_mask must be None when is_causal is True: "
@@ -210,22 +213,23 @@ def scaled_dot_product_attention(
         )
     if enable_gqa:
         key, value = share_heads(query, key), share_heads(query, value, name="value")
-    check_qkv(query, key, value)
-    score: Score = partial(scaled_dot, scale=scale)
-    mask = None
-    if is_causal:
-        mask = causal_mask(query.shape[-2], key.shape[-2], align="upper-left", device=query.device)
-    elif attn_mask is not None:
-        pairs = zip(query.shape[:-2], key.shape[:-2], strict=True)
-        shape = (*(k if q == 1 else q for q, k in pairs), query.shape[-2], key.shape[-2])
-        check_attn_mask(attn_mask, shape, query.device)
+
+    def masked_score(query: Tensor, key: Tensor) -> Tensor:  # steps 1 and 2
+        scores = scaled_dot(query, key, scale=scale)
+        if is_causal:
+            L, S = scores.shape[-2:]
+            past = causal_mask(L, S, align="upper-left", device=scores.device)
+            return scores.masked_fill(~past, float("-inf"))
+        if attn_mask is None:
+            return scores
+        check_attn_mask(attn_mask, scores)  # unlike `mask` it may lack any dimension
         if attn_mask.dtype == torch.bool:
-            mask = attn_mask.expand(shape)
-        else:
-            score = with_bias(score, attn_mask.to(query.dtype))
-    output, weights = attention(
-        query, key, value, score=score, mask=mask, normalize=dropped(softmax, dropout_p)
-    )
+            return scores.masked_fill(~attn_mask, float("-inf"))
+        refuse_zeros_and_ones(attn_mask)
+        return scores + attn_mask.to(scores.dtype)
+
+    normalize = dropped(softmax, dropout_p)
+    output, weights = attention(query, key, value, score=masked_score, normalize=normalize)
     return (output, weights) if need_weights else output
 
 

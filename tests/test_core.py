@@ -276,7 +276,7 @@ Q, K, V = torch.zeros(2, 3, 5, 4), torch.zeros(2, 3, 7, 4), torch.zeros(2, 3, 7,
         ),
         (
             (Q, K.double(), V),
-            "key is torch.float64 but query is torch.float32: use one dtype for all three",
+            "key is torch.float64 but query is torch.float32: use one dtype for all",
         ),
         (
             (Q, K, V.to("meta")),

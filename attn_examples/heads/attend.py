@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from attn_examples.checks import (
     check_mask,
+    refuse_mask,
 )
 from attn_examples.core import attention, share_heads
 from attn_examples.masks import causal_mask
@@ -29,6 +30,7 @@ def attend(
     L, S = query.shape[-2], key.shape[-2]
     grouped = query.dim() > 2 and query.shape[-3] != key.shape[-3]
     if mask is not None:
+        refuse_mask(mask)
         check_mask(mask, (*query.shape[:-1], S), query.device)
     # torch aligns its own causal mask to the upper left: the same only where L == S
     own_causal = is_causal and mask is None and L == S and not need_weights

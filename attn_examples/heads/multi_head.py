@@ -14,6 +14,7 @@ from attn_examples.checks import (
     check_probability,
     check_same_batch,
     check_width,
+    refuse_mask,
 )
 from attn_examples.heads.attend import attend
 
@@ -248,5 +249,6 @@ def _for_all_heads(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | 
     """(N, L, S) -> (N, 1, L, S); a mask of another rank says itself what it is for."""
     if not isinstance(mask, Tensor) or mask.dim() != query.dim() or mask.dim() == 2:
         return mask
+    refuse_mask(mask)
     check_mask(mask, (*query.shape[:-1], key.shape[-2]), query.device)
     return mask.unsqueeze(-3)

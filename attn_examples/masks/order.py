@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_count
+from attn_examples.checks import check_count, check_whole, refuse_below
 
 __all__ = ["causal_mask", "sliding_window_mask"]
 
@@ -121,7 +121,8 @@ def sliding_window_mask(
             [0, 0, 1, 1]], dtype=torch.int32)
     """
     key_len = query_len if key_len is None else key_len
-    check_count("window", window)
+    check_whole("window", window)
+    refuse_below("window", window, 1)
     behind = _behind(query_len, key_len, "lower-right", device)
     return (behind >= 0) & (behind < window)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_count, shape_of
+from attn_examples.checks import check_count, refuse_lengths, shape_of
 
 __all__ = ["padding_mask"]
 
@@ -58,8 +58,6 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
             f"lengths has shape {shape_of(counts)} but must be one-dimensional, one length "
             f"for each sequence"
         )
-    for length in counts.tolist():
-        if not 0 <= length <= key_len:
-            raise ValueError(f"lengths holds {length}, which must be from 0 to key_len ({key_len})")
+    refuse_lengths(counts, key_len)
     allowed = torch.arange(key_len, device=counts.device) < counts.long().unsqueeze(-1)  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attn_examples.checks import check_count, check_number
+from attn_examples.checks import check_count, check_number, check_whole, refuse_below
 
 __all__ = ["LearnedPositions", "sinusoidal"]
 
@@ -49,7 +49,7 @@ def sinusoidal(
         If `embed_dim` is odd, `length` negative, `base` not positive or `dtype` not
         floating point.
     TypeError
-        If a size is not a whole number or `base` not a number.
+        If a size is not a whole number, `base` not a number or `dtype` no dtype.
 
     References
     ----------
@@ -72,6 +72,8 @@ def sinusoidal(
     if not base > 0:
         raise ValueError(f"base ({base}) must be positive")
     dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype ({dtype!r}) must be a torch.dtype")
     if not dtype.is_floating_point:
         raise ValueError(f"dtype ({dtype}) must be floating point")
     # in float64: a float32 angle of 1e5 radians is off by about 4e-3
@@ -128,7 +130,8 @@ class LearnedPositions(nn.Module):
 
     def forward(self, length: int) -> Tensor:
         """Return the vectors of the first `length` positions, (length, embed_dim)."""
-        check_count("length", length, least=0)
+        check_whole("length", length)
+        refuse_below("length", length, 0)
         if length > len(self.weight):
             raise ValueError(
                 f"length ({length}) must be at most max_len ({len(self.weight)}): "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from attn_examples.checks import (
     check_batch,
     check_count,
-    check_width,
+    check_projected,
 )
 
 __all__ = ["Additive"]
@@ -58,8 +58,8 @@ class Additive(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the scores, shape (..., L, S), of queries and keys."""
-        check_width("query", query, "query_dim", self.query_proj.in_features)
-        check_width("key", key, "key_dim", self.key_proj.in_features)
+        check_projected("query", query, "query_dim", self.query_proj.in_features, self.query_proj)
+        check_projected("key", key, "key_dim", self.key_proj.in_features, self.key_proj)
         check_batch("key", key, "query", query)
         queries = self.query_proj(query).unsqueeze(-2)  # (..., L, 1, hidden)
         keys = self.key_proj(key).unsqueeze(-3)  # (..., 1, S, hidden)

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from attn_examples.checks import (
     check_count,
+    check_factor,
+    check_projected,
     check_width,
     check_widths,
 )
@@ -91,7 +93,9 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
     check_widths(query, key)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
-    return dot(query * scale, key)  # scaled first: float16 overflows at 65504
+    else:
+        check_factor("scale", scale)
+    return query * scale @ key.transpose(-2, -1)  # scaled first: float16 overflows at 65504
 
 
 def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -132,7 +136,9 @@ def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
     tensor([[1., 0.]])
     """
     check_widths(query, key)
-    return beta * dot(F.normalize(query, dim=-1), F.normalize(key, dim=-1))
+    check_factor("beta", beta)
+    query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+    return beta * (query @ key.transpose(-2, -1))
 
 
 class Bilinear(nn.Module):
@@ -174,5 +180,5 @@ class Bilinear(nn.Module):
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the scores, shape (..., L, S), of queries and keys."""
         check_width("query", query, "query_dim", self.key_proj.out_features)
-        check_width("key", key, "key_dim", self.key_proj.in_features)
+        check_projected("key", key, "key_dim", self.key_proj.in_features, self.key_proj)
         return dot(query, self.key_proj(key))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 from attn_examples.checks import (
+    autocast_joins,
     check_broadcast,
     check_device,
     check_float,
-    shape_of,
 )
 
 __all__ = ["with_bias"]
@@ -37,7 +37,8 @@ def with_bias(
     ------
     ValueError
         If the bias is not floating point; when called, if it does not broadcast to
-        the scores, has another dtype or is on another device.
+        the scores, has another dtype or is on another device. (Under autocast the
+        bias takes the dtype of the scores.)
     TypeError
         If the bias is not a tensor.
 
@@ -55,12 +56,12 @@ def with_bias(
 
     def biased(query: Tensor, key: Tensor) -> Tensor:
         scores = score(query, key)
-        if bias.dtype != scores.dtype:
+        if bias.dtype != scores.dtype and not autocast_joins(bias, scores):
             raise ValueError(
                 f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype"
             )
-        check_broadcast("bias", bias, shape_of(scores))
+        check_broadcast("bias", bias, scores.shape)
         check_device("bias", bias, scores.device)
-        return scores + bias
+        return scores + bias.to(scores.dtype)
 
     return biased
