@@ -28,7 +28,7 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """Run the four steps, or torch's fused kernel where nobody asks for the weights."""
     L, S = query.shape[-2], key.shape[-2]
-    grouped = query.dim() > 2 and query.shape[-3] != key.shape[-3]
+    grouped = bool(query.dim() > 2 and query.shape[-3] != key.shape[-3])
     if mask is not None:
         refuse_mask(mask)
         check_mask(mask, (*query.shape[:-1], S), query.device)
@@ -47,6 +47,12 @@ def attend(
     if mask is not None and mask.dim() > 2:
         mask = mask[added]
     output = F.scaled_dot_product_attention(
-        query[added], key[added], value[added], mask, dropout_p, own_causal, enable_gqa=grouped
+        query[added],
+        key[added],
+        value[added],
+        mask,
+        dropout_p,
+        own_causal,
+        enable_gqa=grouped,
     )
     return output[(0,) * len(added)], None

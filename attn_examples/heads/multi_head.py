@@ -12,8 +12,8 @@ from attn_examples.checks import (
     check_mask,
     check_positions,
     check_probability,
+    check_projected,
     check_same_batch,
-    check_width,
     refuse_mask,
 )
 from attn_examples.heads.attend import attend
@@ -168,9 +168,9 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(merged), weights
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
-        check_width("query", query, "embed_dim", self.q_proj.in_features)
-        check_width("key", key, "kdim", self.k_proj.in_features)
-        check_width("value", value, "vdim", self.v_proj.in_features)
+        check_projected("query", query, "embed_dim", self.q_proj.in_features, self.q_proj)
+        check_projected("key", key, "kdim", self.k_proj.in_features, self.k_proj)
+        check_projected("value", value, "vdim", self.v_proj.in_features, self.v_proj)
         check_same_batch("key", key, "query", query)
         check_same_batch("value", value, "query", query)
         check_positions(key, value)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from attn_examples.checks import (
     check_count,
+    check_projected,
     check_same_batch,
-    check_width,
 )
 from attn_examples.heads.attend import attend
 
@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
         self, x: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
     ) -> tuple[Tensor, Tensor | None]:
         """Attend within `x`, shape (..., L, embed_dim); the mask is as in `attention`."""
-        check_width("x", x, "embed_dim", self.q_proj.in_features)
+        check_projected("x", x, "embed_dim", self.q_proj.in_features, self.q_proj)
         return attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), mask, need_weights)
 
 
@@ -89,7 +89,7 @@ class CausalSelfAttention(SelfAttention):
         self, x: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
     ) -> tuple[Tensor, Tensor | None]:
         """Attend within `x`, shape (..., L, embed_dim), never to a later position."""
-        check_width("x", x, "embed_dim", self.q_proj.in_features)
+        check_projected("x", x, "embed_dim", self.q_proj.in_features, self.q_proj)
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         return attend(query, key, value, mask, need_weights, is_causal=True)
 
@@ -152,8 +152,8 @@ class CrossAttention(nn.Module):
         self, x: Tensor, context: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
     ) -> tuple[Tensor, Tensor | None]:
         """Attend from `x`, (..., L, embed_dim), to `context`, (..., S, context_dim)."""
-        check_width("x", x, "embed_dim", self.q_proj.in_features)
-        check_width("context", context, "context_dim", self.k_proj.in_features)
+        check_projected("x", x, "embed_dim", self.q_proj.in_features, self.q_proj)
+        check_projected("context", context, "context_dim", self.k_proj.in_features, self.k_proj)
         check_same_batch("context", context, "x", x)
         return attend(
             self.q_proj(x), self.k_proj(context), self.v_proj(context), mask, need_weights
