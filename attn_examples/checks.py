@@ -345,3 +345,9 @@ def check_labels(name: str, labels: Sequence[str] | None, length: int) -> None:
     """Raise unless there is one label for each position."""
     if labels is not None and len(labels) != length:
         raise ValueError(f"{name} has {len(labels)} labels but the map has {length} of them")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raise unless `value` can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} ({value!r}) must be callable: a function or a module")

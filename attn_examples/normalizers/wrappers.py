@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_examples.checks import check_probability
+from attn_examples.checks import check_callable, check_probability
 
 __all__ = ["dropped"]
 
@@ -33,7 +33,7 @@ def dropped(normalize: Callable[[Tensor], Tensor], dropout_p: float) -> Callable
     ValueError
         If `dropout_p` is not a probability.
     TypeError
-        If it is not a number.
+        If it is not a number, or `normalize` cannot be called.
 
     References
     ----------
@@ -50,6 +50,7 @@ def dropped(normalize: Callable[[Tensor], Tensor], dropout_p: float) -> Callable
     >>> weights.unique()
     tensor([0.0000, 0.5000])
     """
+    check_callable("normalize", normalize)
     check_probability("dropout_p", dropout_p)
     if dropout_p == 0.0:
         return normalize

@@ -9,8 +9,10 @@ from torch import Tensor
 from attn_examples.checks import (
     autocast_joins,
     check_broadcast,
+    check_callable,
     check_device,
     check_float,
+    refuse_scores,
 )
 
 __all__ = ["with_bias"]
@@ -40,7 +42,7 @@ def with_bias(
         the scores, has another dtype or is on another device. (Under autocast the
         bias takes the dtype of the scores.)
     TypeError
-        If the bias is not a tensor.
+        If the bias is not a tensor, or the score cannot be called.
 
     Examples
     --------
@@ -52,10 +54,12 @@ def with_bias(
     >>> with_bias(dot, distance)(torch.ones(1, 2), torch.ones(3, 2))
     tensor([[2., 1., 0.]])
     """
+    check_callable("score", score)
     check_float("bias", bias)
 
     def biased(query: Tensor, key: Tensor) -> Tensor:
         scores = score(query, key)
+        refuse_scores(scores, query, key)  # else the bias could repeat them
         if bias.dtype != scores.dtype and not autocast_joins(bias, scores):
             raise ValueError(
                 f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype"
