@@ -221,7 +221,7 @@ def test_a_masked_row_has_finite_gradients(way: str) -> None:
 
 def takes_cache(way: str) -> bool:
     forward = getattr(getattr(attn_examples, way), "forward", None)
-    return bool(forward) and "cache" in inspect.signature(forward).parameters
+    return forward is not None and "cache" in inspect.signature(forward).parameters
 
 
 @pytest.mark.parametrize("way", [way for way in at("heads") if "," not in way and takes_cache(way)])
