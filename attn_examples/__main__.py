@@ -8,6 +8,7 @@ import sys
 
 import attn_examples
 from attn_examples.exercises.commands import add_commands
+from attn_examples.registry import ROOMS, mechanisms
 from attn_examples.standalone import one_file
 
 
@@ -32,11 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def print_list(options: argparse.Namespace) -> int:
-    """Print each mechanism with the first line of its docstring."""
+    """Print each mechanism's object, step by step, with the first line of its docstring."""
     width = max(map(len, attn_examples.__all__))
-    for name in attn_examples.__all__:
-        summary = (inspect.getdoc(getattr(attn_examples, name)) or "").splitlines()[0]
-        print(f"{name:{width}}  {summary}")
+    for step, title in ROOMS.items():
+        print(title)
+        own = [mechanism.object for mechanism in mechanisms() if mechanism.step == step]
+        for name in dict.fromkeys(own):
+            summary = (inspect.getdoc(getattr(attn_examples, name)) or "").splitlines()[0]
+            print(f"  {name:{width}}  {summary}")
     return 0
 
 

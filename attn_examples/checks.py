@@ -156,7 +156,12 @@ def check_positions(key: Tensor, value: Tensor) -> None:
 
 
 def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise unless the dimensions before (length, width) are equal, or 1, or missing."""
+    """Raise unless two are on one device and equal, or 1, before (length, width)."""
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{name} is on {tensor.device} but {other_name} is on {other.device}: "
+            f"move them to one device"
+        )
     pairs = zip(reversed(tensor.shape[:-2]), reversed(other.shape[:-2]), strict=False)
     if any(a != b and 1 not in (a, b) for a, b in pairs):
         raise ValueError(

@@ -29,6 +29,27 @@ from attn_examples.scores import scaled_dot
 
 __all__ = ["attention", "scaled_dot_product_attention"]
 
+MECHANISMS = (
+    {
+        "name": "attention in four steps",
+        "call": "attention",
+        "changes": "nothing: the frame, with an argument for each step",
+        "page": "concepts/four-steps",
+        "papers": ["vaswani2017", "luong2015"],
+        "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"},
+        "words": ["attention mechanism", "query key value", "QKV", "soft attention"],
+    },
+    {
+        "name": "scaled dot-product attention",
+        "call": "scaled_dot_product_attention",
+        "changes": "nothing: torch's function of the same name, in visible steps",
+        "page": "formulas/scaled-dot-product",
+        "papers": ["vaswani2017"],
+        "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"},
+        "words": ["SDPA", "F.scaled_dot_product_attention"],
+    },
+)
+
 Score = Callable[[Tensor, Tensor], Tensor]
 Normalize = Callable[[Tensor], Tensor]
 

@@ -48,6 +48,7 @@ extensions = [
     "extensions.render.figures",
     "extensions.render.code_links",
     "extensions.read.listing",
+    "extensions.read.mechanisms",
     "extensions.render.facts",
     "extensions.render.markdown",
     "extensions.read.exercise_links",
@@ -141,7 +142,20 @@ notfound_context = {
 }
 # A page that moves leaves its old address here: {"types/old": "new.html"}, seen from the old
 # one. tests/browser/published.txt lists the addresses that must lead somewhere.
-redirects: dict[str, str] = {}
+redirects = {
+    "types/additive": "scores/additive.html",
+    "types/causal": "masks/causal.html",
+    "types/cross": "heads/cross.html",
+    "types/dot-product": "scores/dot-product.html",
+    "types/multi-head": "heads/multi-head.html",
+    "types/scaled-dot-product": "scores/scaled-dot-product.html",
+    "types/self": "heads/self.html",
+    # a step's source was one file; its objects, each with a link to its source now, are there
+    **{
+        f"_modules/attn_examples/{step}": f"../../reference/api.html#api-{step}"
+        for step in ("scores", "masks", "normalizers", "heads", "positions")
+    },
+}
 
 # -- The look -----------------------------------------------------------------------
 

@@ -2,11 +2,13 @@
 
 What holds for all of them is tested over this table. A new mechanism adds a line to
 `CALLS`: its name, and how it is made and called with the tensors of `Inputs`. A second
-way to call it is a further line, "name, what differs".
+way to call it is a further line, "name, what differs". Where its parameters have the names
+that others have, it needs no line: see `usual`.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -179,11 +181,52 @@ CALLS: dict[str, Build] = {
 }
 
 
+# What an object of usual parameters is made with, and called with
+SIZES = {"embed_dim": 12, "query_dim": 12, "key_dim": 10, "num_heads": 3, "head_dim": 4}
+SIZES |= {"hidden_dim": 8, "max_len": 16, "window": 2}
+
+
+def usual(name: str) -> Build:
+    """Call an object that has no line by the names of its parameters."""
+
+    def required(function: Callable[..., Any]) -> list[str]:
+        parameters = inspect.signature(function).parameters.values()
+        return [p.name for p in parameters if p.default is p.empty]
+
+    def build(i: Inputs) -> Call:
+        thing: Any = getattr(a, name)
+        query, key = i.pair()
+        known: dict[str, Any] = {
+            "query": query,
+            "key": key,
+            "scores": i.scores(),
+            "x": i.sequence(),
+        }
+        known |= {"query_len": i.L, "key_len": i.S, "length": i.L}
+        if inspect.isclass(thing):
+            if "query_dim" in required(thing):
+                known |= {"query": i.sequence(), "key": i.context()}
+            made: Any = thing(**{size: SIZES[size] for size in required(thing)})
+            thing = module(i, made)
+        called = thing.forward if isinstance(thing, nn.Module) else thing
+        return Call(thing, **{given: (SIZES | known)[given] for given in required(called)})
+
+    return build
+
+
+CALLS |= {
+    name: usual(name) for name in a.__all__ if not any(line.split(",")[0] == name for line in CALLS)
+}
+
+
 def missing() -> list[str]:
-    """Return a sentence for each public object that has no line."""
-    known = {name.split(",")[0] for name in CALLS}
-    return [
-        f"{name}: add to CALLS in tests/calls.py how it is called"
-        for name in a.__all__
-        if name not in known
-    ]
+    """Return a sentence for each public object that needs a line and has none."""
+    told = []
+    for name, build in CALLS.items():
+        try:
+            build(Inputs())
+        except KeyError as parameter:
+            told.append(
+                f"{name} takes {parameter}: add to CALLS in tests/calls.py how it is called"
+            )
+    return told

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 import attn_examples
+from attn_examples.registry import mechanisms
 from attn_examples.standalone import names_in
 
-TOOLS = {"__main__", "exercises", "standalone"}
+TOOLS = {"__main__", "exercises", "registry", "standalone"}
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(attn_examples.__path__, "attn_examples.")
@@ -33,8 +34,7 @@ OFFERED = [
     if callable(getattr(module, name))
 ]
 SECTIONS = ("Parameters", "Returns", "Raises", "References", "Examples")
-# Nobody's invention
-WITHOUT_PAPER = {"padding_mask", "with_bias", "attention_maps"}
+WITH_PAPER = {mechanism.object for mechanism in mechanisms() if mechanism.papers} | {"load_bert"}
 # Checks nothing of its own
 WITHOUT_ERRORS = {"new_figure"}
 # Needs a model of 91 MB
@@ -59,13 +59,6 @@ def test_importing_it_loads_torch_and_nothing_else() -> None:
     assert done.stderr == ""
 
 
-def test_the_page_of_all_types_links_to_every_mechanism() -> None:
-    text = (Path(__file__).parent.parent / "docs" / "types" / "index.md").read_text()
-    linked = set(re.findall(r"`~attn_examples\.\w+\.(\w+)`", text))
-    # this one is torch's own function, step by step
-    assert set(attn_examples.__all__) - linked == {"scaled_dot_product_attention"}
-
-
 def test_names_are_unique_so_that_the_package_fits_into_one_file() -> None:
     meanings: dict[str, set[str]] = {}
     for file in Path(attn_examples.__file__).parent.rglob("*.py"):
@@ -77,7 +70,7 @@ def test_names_are_unique_so_that_the_package_fits_into_one_file() -> None:
                         meaning = f"{module}{alias.name}"
                         meanings.setdefault(alias.asname or alias.name, set()).add(meaning)
             else:
-                for name in names_in(ast.unparse(node))[0] - {"__all__"}:
+                for name in names_in(ast.unparse(node))[0] - {"__all__", "MECHANISMS"}:
                     meanings.setdefault(name, set()).add(file.name)
     assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
 
@@ -129,8 +122,7 @@ def test_docstrings_say_what_there_is_to_say(module: ModuleType, name: str) -> N
         assert [part.lstrip("*") for part in documented] == expected
         assert ("Raises" in doc) == (name not in WITHOUT_ERRORS)
     assert ("Returns" in doc) == inspect.isfunction(thing)
-    has_paper = module.__name__ != "attn_examples.figures" and name not in WITHOUT_PAPER
-    assert ("References" in doc) == has_paper
+    assert ("References" in doc) == (name in WITH_PAPER)
     assert (">>> " in doc.get("Examples", "")) == (name not in WITHOUT_EXAMPLE)
 
 

@@ -450,7 +450,7 @@ SCALED_SCORES = FunctionExercise(
             "scores-cosine",
             "queries and keys are brought to length 1 first: that is the cosine",
             partial(_scores_otherwise, "cosine"),
-            "types/dot-product.html#lengths",
+            "types/scores/dot-product.html#lengths",
         ),
     ),
     page="formulas/softmax-and-scale.html#why-the-square-root-of-head-dim",
@@ -550,7 +550,7 @@ PROJECTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
     )
 )
 _CROSSED: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
-    (name, cause, "types/cross.html#formula", {"project": project})
+    (name, cause, "types/heads/cross.html#formula", {"project": project})
     for name, project, cause in (
         ("own-keys", "own-keys", "keys and values come from x: that is self-attention"),
         (
@@ -632,7 +632,7 @@ SELF_ATTENTION = FunctionExercise(
     groups=_SELF_GROUPS,
     cases=_SELF_CASES,
     mistakes=_SELF_MISTAKES,
-    page="types/self.html#formula",
+    page="types/heads/self.html#formula",
 )
 REPAIR_TRANSPOSE = FunctionExercise(
     name="repair-transpose",
@@ -708,7 +708,7 @@ CROSS_ATTENTION = FunctionExercise(
             _PAGE,
         ),
     ),
-    page="types/cross.html#formula",
+    page="types/heads/cross.html#formula",
     traps=(
         Trap(
             "Where a query may look at nothing, your function fails: weights and output should "

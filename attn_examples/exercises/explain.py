@@ -99,7 +99,7 @@ EXPLAIN_QUERY_KEY_VALUE = StatementExercise(
             "In cross-attention the keys come from the sequence that asks.",
             False,
             "the queries do; keys and values come from the other sequence",
-            "types/cross.html#formula",
+            "types/heads/cross.html#formula",
         ),
     ),
     key=(

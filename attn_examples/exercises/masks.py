@@ -13,7 +13,7 @@ from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Mistake, 
 
 __all__: list[str] = []
 
-_CAUSAL = "types/causal.html#formula"
+_CAUSAL = "types/masks/causal.html#formula"
 _CORNER = f"{PITFALLS}#causal-but-from-the-wrong-corner"
 _INVERTED = f"{PITFALLS}#the-mask-is-inverted"
 _FORMULA = "formulas/masks.html#three-masks-and-their-combinations"

@@ -11,7 +11,7 @@ __all__: list[str] = []
 _SCORES = "concepts/four-steps.html#one-example-step-by-step"
 _SOFTMAX = "formulas/softmax-and-scale.html#smallest-example"
 _COUNT = "formulas/multi-head.html#parameters"
-_TRIANGLE = "types/causal.html#formula"
+_TRIANGLE = "types/masks/causal.html#formula"
 _ROWS = "formulas/masks.html#a-row-with-nothing-allowed"
 
 PREDICT_SCORES_SHAPE = ValueExercise(
@@ -119,7 +119,7 @@ PREDICT_ZERO_ROWS = ValueExercise(
         WrongValue("from-one", [1, 2], "the same rows counted from 1: count from 0", _ROWS),
         WrongValue("one-more", [0, 1, 2], "right if no query saw its own position: row 2 sees "
                    "key 2",
-                   "types/causal.html#formula"),
+                   "types/masks/causal.html#formula"),
         WrongValue("inverted", [3], "the row that sees nothing if the causal mask is inverted",
                    f"{PITFALLS}#the-mask-is-inverted"),
         WrongValue("all", [0, 1, 2, 3], "every row, but rows 2 and 3 see key 2", _ROWS),

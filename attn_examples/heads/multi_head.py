@@ -20,6 +20,40 @@ from attn_examples.heads.attend import attend
 
 __all__ = ["MultiHeadAttention"]
 
+MECHANISMS = (
+    {
+        "name": "multi-head",
+        "call": "MultiHeadAttention",
+        "changes": "several attentions side by side",
+        "page": "types/heads/multi-head",
+        "papers": ["vaswani2017"],
+        "oracles": {
+            "torch.nn.MultiheadAttention": "test_from_torch_equals_torch",
+            "transformers.models.bert.modeling_bert.BertSelfAttention": "test_equals_transformers",
+            "x_transformers.x_transformers.Attention": "test_equals_x_transformers",
+        },
+        "words": ["MHA", "nn.MultiheadAttention"],
+    },
+    {
+        "name": "grouped-query",
+        "call": "MultiHeadAttention(num_kv_heads=...)",
+        "changes": "groups of heads share keys and values",
+        "page": "types/heads/multi-head#grouped-query",
+        "papers": ["ainslie2023"],
+        "oracles": {"x_transformers.x_transformers.Attention": "test_equals_x_transformers"},
+        "words": ["GQA", "grouped query attention", "num_kv_heads", "enable_gqa"],
+    },
+    {
+        "name": "multi-query",
+        "call": "MultiHeadAttention(num_kv_heads=1)",
+        "changes": "all heads share one set of keys and values",
+        "page": "types/heads/multi-head#multi-query",
+        "papers": ["shazeer2019"],
+        "oracles": {"x_transformers.x_transformers.Attention": "test_equals_x_transformers"},
+        "words": ["MQA", "multi query attention"],
+    },
+)
+
 
 class MultiHeadAttention(nn.Module):
     """Attend several times at once, each time with projections of its own.

@@ -13,6 +13,42 @@ from attn_examples.heads.attend import attend
 
 __all__ = ["CausalSelfAttention", "CrossAttention", "SelfAttention"]
 
+MECHANISMS = (
+    {
+        "name": "self-attention",
+        "call": "SelfAttention",
+        "changes": "all three come from one sequence",
+        "page": "types/heads/self",
+        "papers": ["cheng2016", "lin2017"],
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
+        },
+        "words": ["intra-attention", "bidirectional attention", "encoder self-attention"],
+    },
+    {
+        "name": "causal self-attention",
+        "call": "CausalSelfAttention",
+        "changes": "the same, with the causal mask built in",
+        "page": "types/masks/causal",
+        "papers": ["vaswani2017"],
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
+        },
+        "words": ["masked self-attention", "decoder self-attention", "GPT"],
+    },
+    {
+        "name": "cross-attention",
+        "call": "CrossAttention",
+        "changes": "keys and values come from another sequence",
+        "page": "types/heads/cross",
+        "papers": ["bahdanau2014", "vaswani2017"],
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
+        },
+        "words": ["encoder-decoder attention", "source-target attention"],
+    },
+)
+
 
 class SelfAttention(nn.Module):
     """Let each position of a sequence attend to every position of the same sequence.

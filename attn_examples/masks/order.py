@@ -11,6 +11,36 @@ from attn_examples.checks import check_count, check_whole, refuse_below
 
 __all__ = ["causal_mask", "sliding_window_mask"]
 
+MECHANISMS = (
+    {
+        "name": "causal",
+        "call": "causal_mask",
+        "changes": "its own and those before",
+        "page": "types/masks/causal#causal-mask",
+        "papers": ["vaswani2017"],
+        "oracles": {
+            "torch.nn.attention.bias.causal_lower_right": "test_causal_mask_equals_torch",
+            "transformers.masking_utils.causal_mask_function": (
+                "test_causal_mask_equals_transformers"
+            ),
+        },
+        "words": ["look-ahead mask", "autoregressive mask", "triangular mask", "subsequent mask"],
+    },
+    {
+        "name": "sliding window",
+        "call": "sliding_window_mask",
+        "changes": "the last few",
+        "page": "formulas/masks#sliding-window",
+        "papers": ["beltagy2020", "jiang2023"],
+        "oracles": {
+            "transformers.masking_utils.sliding_window_causal_mask_function": (
+                "test_sliding_window_mask_equals_transformers"
+            ),
+        },
+        "words": ["local attention", "windowed attention", "SWA", "Longformer", "Mistral"],
+    },
+)
+
 
 def causal_mask(
     query_len: int,

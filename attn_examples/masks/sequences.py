@@ -11,6 +11,18 @@ from attn_examples.checks import check_count, refuse_lengths, shape_of
 
 __all__ = ["padding_mask"]
 
+MECHANISMS = (
+    {
+        "name": "padding",
+        "call": "padding_mask",
+        "changes": "those that are no padding",
+        "page": "formulas/masks#padding",
+        "without_paper": "whoever first put sequences into a batch needed it",
+        "oracles": {"torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"},
+        "words": ["key_padding_mask", "pad tokens", "batch of sequences"],
+    },
+)
+
 
 def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
     """Hide the padding at the end of each sequence of a batch.

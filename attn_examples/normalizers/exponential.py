@@ -8,6 +8,23 @@ from attn_examples.checks import check_float
 
 __all__ = ["softmax"]
 
+MECHANISMS = (
+    {
+        "name": "softmax",
+        "call": "softmax",
+        "changes": "exponentials, divided by their sum (the default)",
+        "page": "formulas/softmax-and-scale",
+        "papers": ["bridle1989"],
+        "oracles": {
+            "by hand": "test_softmax_equals_the_loop",
+            "torch.nn.functional.softmax": (
+                "test_softmax_works_along_the_last_dimension_of_any_tensor"
+            ),
+        },
+        "words": ["normalized exponential", "Boltzmann distribution"],
+    },
+)
+
 
 def softmax(scores: Tensor) -> Tensor:
     """Turn each row of scores into weights from 0 to 1 that sum to 1.

@@ -11,6 +11,18 @@ from attn_examples.checks import check_callable, check_probability
 
 __all__ = ["dropped"]
 
+MECHANISMS = (
+    {
+        "name": "dropout",
+        "call": "dropped",
+        "changes": "any normalizer, then some weights dropped at random",
+        "page": "concepts/four-steps#attention-dropout",
+        "papers": ["srivastava2014"],
+        "oracles": {"torch.nn.functional.dropout": "test_dropped_equals_torch"},
+        "words": ["attention dropout", "dropout_p"],
+    },
+)
+
 
 def dropped(normalize: Callable[[Tensor], Tensor], dropout_p: float) -> Callable[[Tensor], Tensor]:
     """Wrap a normalizer so that weights are dropped at random.

@@ -13,6 +13,32 @@ from attn_examples.checks import check_count, check_number, check_whole, refuse_
 
 __all__ = ["LearnedPositions", "sinusoidal"]
 
+MECHANISMS = (
+    {
+        "name": "sinusoidal positions",
+        "call": "sinusoidal",
+        "changes": "sines and cosines",
+        "page": "formulas/positional-encoding",
+        "papers": ["vaswani2017"],
+        "oracles": {
+            "by hand": "test_sinusoidal_equals_transformers_and_the_loop",
+            "transformers.models.xlm.modeling_xlm.create_sinusoidal_embeddings": (
+                "test_sinusoidal_equals_transformers_and_the_loop"
+            ),
+        },
+        "words": ["positional encoding", "position encoding", "absolute positions"],
+    },
+    {
+        "name": "learned positions",
+        "call": "LearnedPositions",
+        "changes": "one learned vector for each position",
+        "page": "formulas/positional-encoding#learned-position-vectors",
+        "papers": ["gehring2017"],
+        "oracles": {"torch.nn.functional.embedding": "test_learned_positions_equal_torch"},
+        "words": ["position embeddings", "positional embeddings"],
+    },
+)
+
 
 def sinusoidal(
     length: int,

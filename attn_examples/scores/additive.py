@@ -13,6 +13,18 @@ from attn_examples.checks import (
 
 __all__ = ["Additive"]
 
+MECHANISMS = (
+    {
+        "name": "additive, or concat",
+        "call": "Additive",
+        "changes": "what a small network says",
+        "page": "types/scores/additive",
+        "papers": ["bahdanau2014"],
+        "oracles": {"by hand": "test_additive_is_the_loop_of_the_paper"},
+        "words": ["Bahdanau attention", "concat attention", "MLP attention"],
+    },
+)
+
 
 class Additive(nn.Module):
     """Score by a small network: v . tanh(W_q q + W_k k).

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_examples.checks import (
+    check_batch,
     check_count,
     check_factor,
     check_projected,
@@ -16,6 +17,45 @@ from attn_examples.checks import (
 )
 
 __all__ = ["Bilinear", "cosine", "dot", "scaled_dot"]
+
+MECHANISMS = (
+    {
+        "name": "dot",
+        "call": "dot",
+        "changes": "the dot product",
+        "page": "types/scores/dot-product",
+        "papers": ["luong2015"],
+        "oracles": {"torch.einsum": "test_dot_sums_products"},
+        "words": ["Luong attention", "multiplicative attention"],
+    },
+    {
+        "name": "general, or bilinear",
+        "call": "Bilinear",
+        "changes": "the dot product after a learned matrix",
+        "page": "types/scores/dot-product#bilinear",
+        "papers": ["luong2015"],
+        "oracles": {"torch.nn.functional.bilinear": "test_bilinear_equals_torch"},
+        "words": ["general attention", "bilinear attention"],
+    },
+    {
+        "name": "cosine",
+        "call": "cosine",
+        "changes": "the cosine of the angle between them",
+        "page": "types/scores/dot-product#cosine",
+        "papers": ["graves2014"],
+        "oracles": {"torch.nn.functional.cosine_similarity": "test_cosine"},
+        "words": ["cosine similarity", "content-based addressing"],
+    },
+    {
+        "name": "scaled dot product",
+        "call": "scaled_dot",
+        "changes": "the dot product over the root of the width (the default)",
+        "page": "types/scores/scaled-dot-product",
+        "papers": ["vaswani2017"],
+        "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_scaled_dot"},
+        "words": ["Transformer attention", "divide by sqrt d_k"],
+    },
+)
 
 
 def dot(query: Tensor, key: Tensor) -> Tensor:
@@ -181,4 +221,5 @@ class Bilinear(nn.Module):
         """Return the scores, shape (..., L, S), of queries and keys."""
         check_width("query", query, "query_dim", self.key_proj.out_features)
         check_projected("key", key, "key_dim", self.key_proj.in_features, self.key_proj)
+        check_batch("key", key, "query", query)
         return dot(query, self.key_proj(key))

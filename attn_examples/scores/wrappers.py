@@ -17,6 +17,22 @@ from attn_examples.checks import (
 
 __all__ = ["with_bias"]
 
+MECHANISMS = (
+    {
+        "name": "bias",
+        "call": "with_bias",
+        "changes": "any score, plus a number for each pair",
+        "page": "concepts/four-steps#bias",
+        "without_paper": "to add a number is nobody's invention",
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": (
+                "test_with_bias_equals_torch_with_a_float_mask"
+            ),
+        },
+        "words": ["attention bias", "additive mask", "float mask"],
+    },
+)
+
 
 def with_bias(
     score: Callable[[Tensor, Tensor], Tensor], bias: Tensor

@@ -9,7 +9,7 @@ Run them with `nox -s browser`, after `nox -s docs`. The fixtures:
 `browser`
     Debian's Chromium, one for all tests
 `visit`
-    `visit("types/causal.html", scheme="dark", width=320)` opens a page of the site in a
+    `visit("types/masks/causal.html", scheme="dark", width=320)` opens a page of the site in a
     browser that has seen none of it, waits until it stands, and returns a `Visit`:
     `.page` is Playwright's page, `.requests` what it asked for with the bytes that came,
     `.errors` what went wrong (console, scripts, answers). Other keywords go to Playwright's
@@ -49,7 +49,7 @@ PAGES = sorted(
 )
 ONE_OF_EACH_KIND = [
     "index.html",
-    "types/causal.html",  # formulas, code, figures, a hidden solution
+    "types/masks/causal.html",  # formulas, code, figures, a hidden solution
     "practice/bert.html",  # the heaviest
     "reference/api.html",
     "search.html",

@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument(
         "--all", action="store_true", help="every page, three times, on a phone's processor"
     )
-    parser.add_argument("pages", nargs="*", help="these pages, such as types/causal.html")
+    parser.add_argument("pages", nargs="*", help="these pages, such as types/masks/causal.html")
     options = parser.parse_args()
     pages = options.pages or (PAGES if options.all else ONE_OF_EACH_KIND)
     pages = [page for page in pages if page != "404.html"]  # it cannot be asked for by name

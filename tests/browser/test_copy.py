@@ -49,7 +49,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("path", "shows"),
     [
-        ("types/causal.html", "no mask"),
+        ("types/masks/causal.html", "no mask"),
         ("formulas/cost.html", "length"),
         ("concepts/pitfalls.html", "token 0"),
         ("reference/notation.html", "mask has shape"),
@@ -81,7 +81,7 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
 
 
 def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:
-    page = visit("types/causal.html", permissions=CLIPBOARD).page
+    page = visit("types/masks/causal.html", permissions=CLIPBOARD).page
     page.locator("div.cell", has_text="no mask").locator("button.copy-runnable").first.click()
     said(page, "alone")
     done = subprocess.run(
@@ -93,7 +93,7 @@ def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:
 
 
 def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> None:
-    page = visit("types/cross.html", permissions=CLIPBOARD).page
+    page = visit("types/heads/cross.html", permissions=CLIPBOARD).page
     details = page.locator("details.one-file")
     assert not details.locator("pre").is_visible()
     details.locator("summary").focus()
@@ -119,7 +119,7 @@ def test_prompts_and_output_stay_behind(visit: Visiting) -> None:
     compile(pasted, "pasted", "exec")
 
 
-@pytest.mark.parametrize("path", ["types/causal.html", "practice/speed.html"])
+@pytest.mark.parametrize("path", ["types/masks/causal.html", "practice/speed.html"])
 def test_downloads(visit: Visiting, path: str) -> None:
     page = visit(path).page
     for suffix in (".ipynb", ".py"):

@@ -52,7 +52,7 @@ def test_the_keyboard_reaches_and_shows_every_control(visit: Visiting, path: str
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_mode_is_the_readers_and_stays(visit: Visiting, scheme: str) -> None:
-    page = visit("types/causal.html", scheme=scheme).page
+    page = visit("types/masks/causal.html", scheme=scheme).page
     ground = "getComputedStyle(document.body).backgroundColor"
     theme = "document.documentElement.dataset.theme"
     assert page.evaluate(theme) == scheme
@@ -71,13 +71,13 @@ def test_the_mode_is_the_readers_and_stays(visit: Visiting, scheme: str) -> None
     ("words", "found"),
     [
         ("grouped query", "types/"),
-        ("GQA", ""),
+        ("GQA", "types/heads/multi-head.html"),
         ("num_kv_heads", ""),
         ("why divide by sqrt", "formulas/softmax-and-scale.html"),
     ],
 )
 def test_search_finds(visit: Visiting, words: str, found: str) -> None:
-    seen = visit("types/causal.html")
+    seen = visit("types/masks/causal.html")
     seen.page.keyboard.press("Control+k")
     seen.page.keyboard.type(words)
     seen.page.keyboard.press("Enter")
@@ -89,7 +89,7 @@ def test_search_finds(visit: Visiting, words: str, found: str) -> None:
     assert seen.errors == []
 
 
-@pytest.mark.parametrize("path", ["index.html", "types/causal.html", "search.html"])
+@pytest.mark.parametrize("path", ["index.html", "types/masks/causal.html", "search.html"])
 def test_the_folder_opens_from_disk(visit: Visiting, path: str) -> None:
     seen = visit((HTML / path).resolve().as_uri(), scheme="dark")
     assert seen.page.evaluate("document.documentElement.dataset.theme") == "dark"
@@ -113,7 +113,9 @@ def test_reads_without_scripts(visit: Visiting, path: str) -> None:
     assert seen.page.locator("details.menu > summary").count() in (0, 1)
 
 
-@pytest.mark.parametrize("path", ["types/causal.html", "practice/bert.html", "reference/api.html"])
+@pytest.mark.parametrize(
+    "path", ["types/masks/causal.html", "practice/bert.html", "reference/api.html"]
+)
 def test_prints_whole(visit: Visiting, path: str) -> None:
     page = visit(path, width=794).page  # A4 at 96 dots an inch
     page.emulate_media(media="print")
@@ -128,7 +130,7 @@ def test_prints_whole(visit: Visiting, path: str) -> None:
 
 
 def test_a_figure_is_enlarged_by_click_and_key(visit: Visiting) -> None:
-    page = visit("types/causal.html", width=320).page
+    page = visit("types/masks/causal.html", width=320).page
     dialog = page.locator("dialog.large-figure")
     figure = page.locator(".figure-svg > svg").nth(1)
     alt = figure.get_attribute("aria-label")
@@ -145,7 +147,7 @@ def test_a_figure_is_enlarged_by_click_and_key(visit: Visiting) -> None:
 
 
 def test_a_link_previews_what_it_leads_to(visit: Visiting) -> None:
-    page = visit("types/causal.html").page
+    page = visit("types/masks/causal.html").page
     card = page.get_by_role("tooltip")
     for target, text in (("bibliography.html#", "Vaswani"), ("api.html#attn_examples", "mask")):
         page.locator(f"article a[href*='reference/{target}'] >> visible=true").first.hover()
@@ -164,7 +166,7 @@ def test_scrolls_at_four_times_the_size(visit: Visiting) -> None:
 
 def test_pages_are_light(visit: Visiting) -> None:
     """A first visit, and a further one after a page with formulas has been read."""
-    known = set(visit("types/causal.html").requests)
+    known = set(visit("types/masks/causal.html").requests)
     first, further = {}, {}
     for path in PAGES:
         requests = visit(path).requests

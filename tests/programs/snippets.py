@@ -193,7 +193,9 @@ def main() -> int:
     """Run all pieces and say which do not run alone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("html", type=Path, help="the folder of the built site")
-    parser.add_argument("--page", help="run the pieces of this page alone, such as types/causal")
+    parser.add_argument(
+        "--page", help="run the pieces of this page alone, such as types/masks/causal"
+    )
     options = parser.parse_args()
     noted = options.html.parent / "snippets.json"
     passed = set(json.loads(noted.read_text())) if noted.exists() else set()

@@ -1,0 +1,269 @@
+"""Make tables, lists, sidebar and search words from the registry, and refuse what it lacks.
+
+The gap: Sphinx knows pages and objects, not that a page, an object, a paper, an oracle and a
+test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the table of
+its mechanisms, `list` a list of all by step, `contents` the sidebar's pages of types, and
+`reference` the API of each step.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from attn_examples.registry import ROOMS, ROOT, Mechanism, families, literal, mechanisms
+
+logger = logging.getLogger(__name__)
+
+BY_HAND = "by hand"
+
+
+class Mechanisms(SphinxDirective):
+    """The directive `{mechanisms} part`."""
+
+    required_arguments = 1
+    option_spec = {"changes": directives.unchanged_required}  # noqa: RUF012  # as Sphinx has it
+
+    def run(self) -> list[nodes.Node]:
+        """Write what is asked for as Markdown, and have that read; but sections are nodes."""
+        part, found = self.arguments[0], mechanisms()
+        for file in dict.fromkeys(mechanism.file for mechanism in found):
+            self.env.note_dependency(str(ROOT / file))
+        if part == "reference":
+            return [self.section(step) for step in ROOMS]
+        if part in ROOMS:
+            own = [mechanism for mechanism in found if mechanism.step == part]
+            lines = table(own, self.options.get("changes", "what it changes"))
+        elif part in ("list", "contents"):
+            lines = {"list": by_step, "contents": contents}[part](found)
+        else:
+            known = ", ".join(["list", "contents", "reference", *ROOMS])
+            raise self.error(f"mechanisms: part ({part}) must be one of {known}")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+    def section(self, step: str) -> nodes.section:
+        """Make the section of a step in the reference, under the addresses it always had."""
+        label, title = f"api-{step}", ROOMS[step]
+        section = nodes.section(names=[label], ids=[nodes.make_id(title), label])
+        section += nodes.title(title, "", nodes.Text(title))
+        text = f".. automodule:: attn_examples.{step}\n   :members:"
+        section += self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
+        self.state.document.note_explicit_target(section)
+        return section
+
+
+def link(mechanism: Mechanism) -> str:
+    """Link to where a mechanism is explained, by its name."""
+    if mechanism.label:
+        return f"{{ref}}`{mechanism.name} <{mechanism.label}>`"
+    return f"{{doc}}`{mechanism.name} </{mechanism.docname}>`"
+
+
+def table(found: list[Mechanism], changes: str) -> list[str]:
+    """Write a row for each mechanism: its page, what it changes, its object, its papers."""
+    lines = [f"| mechanism | {changes} | API | paper |", "|---|---|---|---|"]
+    for mechanism in found:
+        target = f"attn_examples.{mechanism.step}.{mechanism.object}"
+        papers = ", ".join(f"{{cite:t}}`{key}`" for key in mechanism.papers)
+        api = f"{{py:obj}}`{mechanism.call} <{target}>`"
+        lines.append(f"| {link(mechanism)} | {mechanism.changes} | {api} | {papers} |")
+    return lines
+
+
+def by_step(found: list[Mechanism]) -> list[str]:
+    """Write one line for each step, with all its mechanisms."""
+    lines = []
+    for step, title in ROOMS.items():
+        links = ", ".join(link(mechanism) for mechanism in found if mechanism.step == step)
+        lines += [title, f": {links}", ""] if links else []
+    return lines
+
+
+def contents(found: list[Mechanism]) -> list[str]:
+    """Write the sidebar: the index of types, then a chapter for each step that has pages."""
+    pages = list(dict.fromkeys(mechanism.docname for mechanism in found))
+    chapters = {"Attention types": ["types/index"]}
+    for step, title in ROOMS.items():
+        chapters[title] = [page for page in pages if page.startswith(f"types/{step}/")]
+    lines = []
+    for title, names in chapters.items():
+        head = ["```{toctree}", ":hidden:", f":caption: {title}", ""]
+        lines += [*head, *(f"/{name}" for name in names), "```", ""] if names else []
+    return lines
+
+
+def make_findable(app: Sphinx, doctree: nodes.document) -> None:
+    """Give search the words that people know the mechanisms of a page by."""
+    env = app.env
+    here = [mechanism for mechanism in mechanisms() if mechanism.docname == env.docname]
+    entries = env.domains.index_domain.entries.setdefault(env.docname, [])
+    for mechanism in here:
+        entries += [
+            ("single", text, mechanism.label, "", None)
+            for text in (mechanism.name, *mechanism.words)
+        ]
+        env.note_dependency(str(ROOT / mechanism.file))
+    words = dict.fromkeys(w for m in here for text in m.words for w in text.split())
+    if words:  # entries answer to a phrase, these to its words among others
+        doctree.insert(0, nodes.meta("", name="keywords", content=", ".join(words)))
+
+
+def faults(root: Path = ROOT) -> list[str]:
+    """Return all that mechanisms lack, a sentence each, which names the file to touch."""
+    try:
+        found = mechanisms(root)
+    except ValueError as error:
+        return [f"{error}."]
+    return [
+        *_offered(root, found),
+        *_pages(root, found),
+        *_facts(root, found),
+        *_tests(root, found),
+    ]
+
+
+def _of(mechanism: Mechanism) -> str:
+    return f"{mechanism.file}: “{mechanism.name or mechanism.call}”"
+
+
+def _offered(root: Path, found: list[Mechanism]) -> Iterator[str]:
+    """Compare what files export with what they say of it."""
+    listed = families(root)
+    for step in ROOMS:
+        for path in sorted((root / "attn_examples" / step).glob("*.py")):
+            file = Mechanism(step, path.stem).file
+            if path.stem == "__init__" or (step, path.stem) in listed:
+                continue
+            if literal(root, file, "__all__") or literal(root, file, "MECHANISMS"):
+                yield (
+                    f"{file} is not in __init__.py beside it: import it "
+                    f"there, and add its __all__ to the sum."
+                )
+    for step, family in listed:
+        file = Mechanism(step, family).file
+        exports = literal(root, file, "__all__")
+        own = [mechanism for mechanism in found if mechanism.file == file]
+        for name in exports:
+            if name not in {mechanism.object for mechanism in own}:
+                yield f"{file} exports {name}, which no entry of its MECHANISMS calls: add one."
+        for mechanism in own:
+            if mechanism.object not in exports:
+                yield f"{_of(mechanism)} calls {mechanism.object}, which __all__ there lacks."
+
+
+def _pages(root: Path, found: list[Mechanism]) -> Iterator[str]:
+    """Look for each mechanism's place on a page, and for pages of none."""
+    places: dict[str, Mechanism] = {}
+    for mechanism in found:
+        page = f"docs/{mechanism.docname}.md"
+        text = _read(root / page)
+        folder = Path(mechanism.docname).parts[:-1]
+        if not mechanism.page:
+            yield f"{_of(mechanism)} has no page: write docs/types/{mechanism.step}/<its name>.md."
+        elif not text:
+            yield f"{_of(mechanism)} has no page: write {page}."
+        elif mechanism.label and f"\n({mechanism.label})=\n" not in text:
+            yield f"{page} has no line ({mechanism.label})= for “{mechanism.name}”: add it."
+        if folder[:1] == ("types",) and (len(folder) != 2 or folder[1] not in ROOMS):
+            yield f"{page} stands in no step's folder: move it to docs/types/{mechanism.step}/."
+        for key in mechanism.papers if text else ():
+            if not re.search(rf"{{cite:\w+}}`[^`]*\b{key}\b", text):
+                yield f"{page} does not cite {key}, the paper of “{mechanism.name}”: cite it."
+        if mechanism.page and (other := places.setdefault(mechanism.page, mechanism)) != mechanism:
+            yield (
+                f"{_of(mechanism)} and “{other.name}” have one page, {mechanism.page}: give one "
+                f"of them a label of its own."
+            )
+    known = {mechanism.docname for mechanism in found}
+    for file in sorted((root / "docs" / "types").glob("*/*.md")):
+        if file.relative_to(root / "docs").with_suffix("").as_posix() not in known:
+            page, step = file.relative_to(root).as_posix(), file.parent.name
+            yield f"{page} is the page of no mechanism: name it in a file of attn_examples/{step}/."
+
+
+def _facts(root: Path, found: list[Mechanism]) -> Iterator[str]:
+    """Look for names, papers and words."""
+    papers = set(re.findall(r"^@\w+{([^,]+),", _read(root / "conf" / "references.bib"), re.M))
+    names: set[str] = set()
+    for mechanism in found:
+        if not mechanism.name:
+            yield f"{_of(mechanism)} has no name: add “name”."
+        if mechanism.name in names:
+            yield f"{_of(mechanism)} has the name of another mechanism: change one of them."
+        names.add(mechanism.name)
+        if not mechanism.changes:
+            yield f"{_of(mechanism)} does not say what it changes: add “changes”."
+        if not mechanism.papers and not mechanism.without_paper:
+            yield (
+                f"{_of(mechanism)} has no source: add keys of conf/references.bib as “papers”, "
+                f"or say in “without_paper” why there is none."
+            )
+        if mechanism.papers and mechanism.without_paper:
+            yield f"{_of(mechanism)} has papers and says why it has none: drop “without_paper”."
+        for key in mechanism.papers:
+            if key not in papers:
+                yield f"{_of(mechanism)} names the paper {key}: add it to conf/references.bib."
+        if not mechanism.words:
+            yield f"{_of(mechanism)} has no words that people search for: add “words”."
+
+
+def _tests(root: Path, found: list[Mechanism]) -> Iterator[str]:
+    """Look for the comparison with each oracle."""
+    tests = {step: _tests_of(root, step) for step in ROOMS}
+    for mechanism in found:
+        place = "/".join(filter(None, ("tests", mechanism.step, f"test_{mechanism.family}.py")))
+        if not mechanism.family:
+            place = f"tests/test_{mechanism.step}.py"
+        if not mechanism.oracles:
+            yield (
+                f"{_of(mechanism)} has no oracle: compare it in {place} with an implementation "
+                f"that is not ours, and name both in “oracles”."
+            )
+        known = tests[mechanism.step]
+        for oracle, test in mechanism.oracles.items():
+            if oracle.partition(".")[0] == "attn_examples":
+                yield f"{_of(mechanism)} has an oracle of ours, {oracle}: name another's."
+            elif test not in known:
+                yield f"{_of(mechanism)} names the test {test}: write it in {place}."
+            elif oracle != BY_HAND and oracle.rpartition(".")[2] not in known[test]:
+                yield f"{place} does not use {oracle} in {test}: compare with it there."
+
+
+def _tests_of(root: Path, step: str) -> dict[str, str]:
+    """Return the source of each test of a step by its name."""
+    tests: dict[str, str] = {}
+    for file in [*sorted((root / "tests" / step).glob("*.py")), root / "tests" / f"test_{step}.py"]:
+        text = _read(file)
+        lines = text.splitlines()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef):
+                tests[node.name] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+    return tests
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def check(app: Sphinx, env: Any) -> None:
+    """Warn of every fault, which ends a strict build; a site without the index has no types."""
+    if "types/index" in env.found_docs and not app.tags.has("alone"):
+        for fault in faults():
+            logger.warning("%s", fault, type="mechanisms")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.add_directive("mechanisms", Mechanisms)
+    app.connect("doctree-read", make_findable)
+    app.connect("env-check-consistency", check)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
