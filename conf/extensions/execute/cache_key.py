@@ -28,6 +28,8 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from extensions.shared import digest
+
 PACKAGE = "attn_examples"
 # With one of these in it, code can import what nobody can foresee
 OPAQUE_NAMES = {"__import__", "eval", "exec", "get_ipython", "import_module"}
@@ -352,14 +354,6 @@ def _parse_file(content: bytes) -> ast.Module | None:
 def _module_name(file: Path) -> str:
     parts = file.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def digest(*texts: str) -> str:
-    """Name some texts."""
-    state = hashlib.sha256()
-    for text in texts:
-        _add(state, "", text.encode())
-    return state.hexdigest()[:32]
 
 
 def _add(state: Any, name: str, content: bytes) -> None:

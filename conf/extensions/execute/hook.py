@@ -20,21 +20,23 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-from extensions.execute import runner, settings
-from extensions.execute.cache_key import digest, shared_state
+from extensions.execute import settings
+from extensions.execute.cache_key import shared_state
+from extensions.execute.runner import Runs
+from extensions.execute.store import Page, Store
+from extensions.shared import ROOT, digest
 
 logger = logging.getLogger(__name__)
 
-PAGES: dict[str, runner.Page] = {}  # the pages with cells, as they are in this build
+PAGES: dict[str, Page] = {}  # the pages with cells, as they are in this build
+RUNS: list[Runs] = []  # the one of this build
 
 
 def find_outdated(
     app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
     """Name the pages whose text, outputs or other files are not those that were read."""
-    root = Path(app.srcdir).parent
-    shared = shared_state(root, settings.FILES)
-    store = runner.Store(settings.BUILD / "executed", root, shared)
+    store = Store(settings.EXECUTED, ROOT, shared_state(ROOT, settings.FILES))
     store.reached = getattr(env, "attn_reached", {})
     app.attn_store = store  # type: ignore[attr-defined]
     PAGES.clear()
@@ -48,7 +50,7 @@ def find_outdated(
         )
         env.attn_notebooks[name] = text, copy.deepcopy(notebook)
         if notebook:
-            PAGES[name] = runner.Page(name, path.parent, notebook)
+            PAGES[name] = Page(name, path.parent, notebook)
             store.find(PAGES[name])
     env.attn_reached = dict(list(store.reached.items())[-len(PAGES) :])
     known = getattr(env, "attn_digests", {})
@@ -61,15 +63,22 @@ def find_outdated(
 
 
 def execute(app: Any, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Run what is about to be read and is not known, all cores at once."""
-    missing = [PAGES[name] for name in docnames if name in PAGES and not PAGES[name].known]
-    log = app.attn_store.folder / "kernels.log"
-    runner.run(missing, app.attn_store, app.config.nb_execution_timeout, log)
+    """Run what is about to be read and is not known; read what may be done first."""
+    missing = [name for name in docnames if name in PAGES and not PAGES[name].known]
+    RUNS[:] = [Runs(PAGES, missing, app.attn_store, app.config.nb_execution_timeout)]
+    docnames.sort(key=lambda name: RUNS[0].ends.get(name, 0.0))
+    app.attn_jobs, app.parallel = app.parallel, 1  # read in this process: others run pages
 
 
-def hand_over(app: Sphinx, docname: str, source: list[str]) -> None:
+def wait_for(*names: str) -> None:
+    """Wait until pages have run, if they are to."""
+    RUNS[0].wait(*names)
+
+
+def hand_over(app: Any, docname: str, source: list[str]) -> None:
     """Point MyST-NB's reader at the page that has run, or leave a page without cells to it."""
     env: Any = app.env
+    wait_for(docname)
     formats = {".md": ("extensions.execute.hook.read", {"name": docname}, False)}
     given = {**env.mystnb_config.custom_formats, **formats}
     if docname not in PAGES:
@@ -110,8 +119,9 @@ def _digest(env: Any, name: str) -> str:
     return digest(PAGES[name].key if name in PAGES else "", *contents)
 
 
-def note_digests(app: Sphinx, env: Any) -> list[str]:
+def note_digests(app: Any, env: Any) -> list[str]:
     """Note what was read; have all pages written again if others can see a difference."""
+    app.parallel = app.attn_jobs
     env.attn_digests = {name: _digest(env, name) for name in env.found_docs}
     before, env.attn_seen = getattr(env, "attn_seen", None), _seen_by_others(env)
     env.attn_same = before == env.attn_seen

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
-ROOT = Path(__file__).parent.parent.parent.parent
+from extensions.shared import ROOT
+
 BUILD = Path(os.environ.get("ATTN_BUILD_DIR", ROOT / "build"))
+EXECUTED = BUILD / "executed"  # what pages gave
+LOG = EXECUTED / "kernels.log"
 FILES = ("conf/matplotlibrc", "conf/extensions/execute/settings.py")  # outputs depend on them
 
 _IPYTHON_CONFIG = """\

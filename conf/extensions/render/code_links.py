@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx_codeautolink.extension import SphinxCodeAutoLink, resolve
 from sphinx_codeautolink.extension.block import link_html
 
-from extensions.execute.cache_key import digest
+from extensions.shared import digest
 
 
 class LinkedCode(SphinxCodeAutoLink):  # type: ignore[misc]

@@ -24,7 +24,7 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
 
-from extensions.execute import runner
+from extensions.shared import write_whole
 from extensions.slim import used_css
 
 # Each drawn by a line on a square of 16
@@ -165,7 +165,7 @@ def make_styles(
         if known.exists():  # all of it or nothing, if a build is killed here
             shutil.rmtree(known.rename(known.with_name(".styles-old")))
         shutil.copytree(fonts, known / "fonts")
-        runner.write_whole(mark, css)  # a build may be killed here, and the next one reads it
+        write_whole(mark, css)  # a build may be killed here, and the next one reads it
     return css
 
 
