@@ -31,6 +31,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from extensions.shared import digest
 
 PACKAGE = "attn_examples"
+REGISTRY = f"{PACKAGE}.registry"  # it reads what modules say of themselves in ENTRIES
+ENTRIES = "MECHANISMS"
 # With one of these in it, code can import what nobody can foresee
 OPAQUE_NAMES = {"__import__", "eval", "exec", "get_ipython", "import_module"}
 OPAQUE_ATTRIBUTES = {"import_module", "popen", "system"}
@@ -126,10 +128,12 @@ def reach(package: _Package, folder: Path, code: Iterable[str]) -> Reached:
             named, targets = package.needs(target)
             names |= named
             waiting += targets
-    modules = {name: package.contents[name] for name in used}
+    contents = package.whole if REGISTRY in used else package.contents
+    modules = {name: contents[name] for name in used}
     if used:  # to import one is to import the package
         for name in package.run_by_import(used):
-            modules.setdefault(f"{name}, at import", package.at_import(name))
+            if content := package.at_import(name):
+                modules[f"{name}, at import"] = content
     return {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}, names
 
 
@@ -138,9 +142,10 @@ class _Package:
 
     def __init__(self, root: Path, files: Iterable[tuple[Path, bytes]]) -> None:
         self.files = {_module_name(file.relative_to(root)): file for file, _ in files}
-        self.contents = {_module_name(file.relative_to(root)): content for file, content in files}
+        self.whole = {_module_name(file.relative_to(root)): content for file, content in files}
+        self.contents = {name: _without_entries(content) for name, content in self.whole.items()}
         self.modules = set(self.files)
-        self.state = digest(*(f"{name} {content!r}" for name, content in self.contents.items()))
+        self.state = digest(*self.whole, *self.whole.values())
         self.needs = functools.cache(self._needs)
         self.at_import = functools.cache(self._at_import)
         self.imports = functools.cache(self._imports)
@@ -151,7 +156,7 @@ class _Package:
     def _needs(self, module: str) -> tuple[set[Name], list[Target]]:
         """Return what a module may name as a file, and the modules that it depends on."""
         tree = self.tree(module)
-        if tree is None:  # it cannot be parsed: whoever imports it fails
+        if tree is None or module == REGISTRY:  # whoever imports it fails, or may see all
             return set(), [None]
         return _names(tree, self.files[module].parent), list(self.targets(tree, module))
 
@@ -185,6 +190,8 @@ class _Package:
             return f"{module}.{name}"
         if self.files[module].name != "__init__.py":
             return module  # its own imports are followed from there
+        if name == "*":
+            return None
         tree = self.tree(module)
         for node in _nodes(tree) if tree else ():
             if isinstance(node, ast.ImportFrom):
@@ -194,7 +201,7 @@ class _Package:
                     if star or (alias.asname or alias.name) == name:
                         if base in seen:
                             return None
-                        return self.defines(base, alias.name, (*seen, module))
+                        return self.defines(base, name if star else alias.name, (*seen, module))
         return None if module == PACKAGE else module  # defined in __init__.py itself
 
     def offers(self, module: str) -> set[str]:
@@ -253,6 +260,18 @@ def _package_as_of(root: Path, files: tuple[tuple[Path, bytes], ...]) -> _Packag
     return _Package(root, files)
 
 
+def _without_entries(content: bytes) -> bytes:
+    """Leave out what a module says for the registry alone: nothing that runs reads it."""
+    lines = content.splitlines(keepends=True)
+    tree = _parse_file(content)
+    for node in reversed(tree.body) if tree else ():
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if [ast.unparse(target) for target in targets] == [ENTRIES]:
+                del lines[node.lineno - 1 : node.end_lineno]
+    return b"".join(lines)
+
+
 def _at_import(tree: ast.Module) -> bytes:
     """Keep of a module what has an effect beyond its own names when it is imported.
 
@@ -263,7 +282,7 @@ def _at_import(tree: ast.Module) -> bytes:
     """
     active = [node for node in tree.body if not _is_quiet(node)]
     calls = any(isinstance(part, ast.Call) for node in active for part in ast.walk(node))
-    return ast.dump(tree if calls else ast.Module(active, [])).encode()
+    return ast.dump(tree if calls else ast.Module(active, [])).encode() if active else b""
 
 
 def _is_quiet(node: ast.stmt) -> bool:
@@ -283,8 +302,10 @@ def _is_quiet(node: ast.stmt) -> bool:
         return all(alias.name.split(".")[0] in QUIET for alias in node.names)
     if isinstance(node, ast.Assign):
         return all(isinstance(t, ast.Name) for t in node.targets) and _is_plain(node.value)
-    if isinstance(node, ast.AnnAssign):
+    if isinstance(node, ast.AnnAssign | ast.AugAssign):
         return isinstance(node.target, ast.Name) and (node.value is None or _is_plain(node.value))
+    if isinstance(node, ast.If):  # `if not TYPE_CHECKING: __all__ = ...`
+        return _is_plain(node.test) and all(map(_is_quiet, [*node.body, *node.orelse]))
     return isinstance(node, ast.Pass) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     )
