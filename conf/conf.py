@@ -52,7 +52,7 @@ extensions = [
     "extensions.render.markdown",
     "extensions.read.exercise_links",
     "extensions.render.search",
-    "extensions.slim.slim",
+    "extensions.slim.pages",
 ]
 
 root_doc = "index"

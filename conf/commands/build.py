@@ -31,8 +31,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for extensions.*
 
-from extensions.execute import kernels  # noqa: E402  # needs the line above
-from extensions.shared import ROOT, cores, digest, write_whole  # noqa: E402
+from extensions.execute import kernels  # needs the line above
+from extensions.shared import ROOT, cores, digest, write_whole
 
 # What a build reads from the environment: another value, another site
 SETTINGS = (
