@@ -1,8 +1,8 @@
 """Keep the rules of stylesheets that some page can use.
 
 The gap: the theme's stylesheets carry all of Bootstrap, Font Awesome and every component
-of every extension. PurgeCSS does this in Node; here it is one dependency of Python, and all
-names of a page are known at once, so that selectors need no guess.
+of every extension. PurgeCSS does this too, but comes by npm, which no build of the site needs,
+and takes each word of a page for a name.
 """
 
 from __future__ import annotations
