@@ -7,13 +7,10 @@ unchanged when its file is older than its last reading, whatever else it depends
 from __future__ import annotations
 
 import copy
-import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from myst_nb.core.config import NbParserConfig
 from myst_nb.core.read import create_nb_reader, is_myst_markdown_notebook
 from sphinx.application import Sphinx
@@ -140,26 +137,16 @@ def write_changed_alone(app: Sphinx, builder: Any) -> None:
         builder.env.files_to_rebuild = {}  # in this process: what is kept was saved before
 
 
-def _seen_by_others(env: BuildEnvironment) -> str:
-    """Name all of the pages that other pages can show: titles, targets, order, sources."""
-    trees = [env.titles, env.longtitles, env.tocs, env.toctree_includes]
-    data = {domain.name: domain.data for domain in env.domains.sorted()}
-    return digest(json.dumps([_plain(trees), _plain(data, ordered=False)], sort_keys=True))
-
-
-def _plain(thing: Any, ordered: bool = True) -> Any:
-    """Reduce an object to what JSON can hold, in an order that does not vary."""
-    if isinstance(thing, str | int | float | bool | None):
-        return thing
-    if isinstance(thing, nodes.Node):
-        return thing.pformat()
-    if isinstance(thing, dict):
-        return {str(key): _plain(value, ordered) for key, value in thing.items()}
-    if isinstance(thing, Iterable):
-        parts = [_plain(part, ordered) for part in thing]
-        return parts if ordered and not isinstance(thing, set) else sorted(parts, key=json.dumps)
-    names = [*getattr(thing, "__slots__", ()), *getattr(thing, "__dict__", ())]
-    return {name: _plain(getattr(thing, name), ordered) for name in sorted(names)}
+def _seen_by_others(env: Any) -> str:
+    """Name all of the pages that other pages can show: their sections, targets and sources."""
+    sections = [f"{name} {env.tocs[name].pformat()}" for name in sorted(env.tocs)]
+    targets = [repr(found) for domain in env.domains.sorted() for found in domain.get_objects()]
+    equations = map(repr, env.get_domain("math").equations.items())
+    cited = [
+        f"{c.citation_id} {c.key} {c.formatted_entry.label}"
+        for c in env.get_domain("cite").citations
+    ]
+    return digest(*sections, *sorted([*targets, *equations]), *cited)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -29,7 +27,6 @@ class Progress:
         self.left = sorted(pages, key=self.expected, reverse=True)
         self.running: dict[str, float] = {}
         self.total = len(pages)
-        self.live = sys.stderr.isatty() and "CI" not in os.environ
 
     def expected(self, page: Page) -> float:
         """Return the seconds that a page took last, or a guess: training takes longest."""
@@ -47,34 +44,19 @@ class Progress:
     def started(self, page: Page) -> None:
         """Note that a page runs now."""
         self.running[page.name] = time.monotonic()
-        self._say()
 
     def done(self, page: Page) -> None:
-        """Note that a page is finished, well or not."""
+        """Note that a page is finished, well or not, and say what is left."""
         self.left.remove(page)
         del self.running[page.name]
         if not page.error:
             self.last[page.name] = page.seconds
             write_whole(self.file, json.dumps(self.last, indent=1, sort_keys=True))
-        self._say(page)
-
-    def _say(self, page: Page | None = None) -> None:
-        if not self.live and page is None:
-            return
-        done = self.total - len(self.left)
-        ran = {name: time.monotonic() - start for name, start in self.running.items()}
-        rest = [max(self.expected(p) - ran.get(p.name, 0.0), 0.0) for p in self.left]
-        remaining = max([sum(rest) / cores(), *rest])
-        text = f"{done:{len(str(self.total))}}/{self.total} pages"
-        if page:
-            text += f", {page.name} in {page.seconds:.1f} s"
+        text = f"{self.total - len(self.left):{len(str(self.total))}}/{self.total} pages"
+        text += f", {page.name} in {page.seconds:.1f} s"
         if self.left:
-            waiting = len(self.left) - len(self.running)
-            text += f"; running {', '.join(self.running) or 'none'}; {waiting} left"
-            text += f", about {remaining:.0f} s"
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            end = "" if self.left else "\r\033[K"
-            print(f"\r\033[K{text[:width]}", end=end, file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+            now = time.monotonic()
+            rest = [self.expected(p) - now + self.running.get(p.name, now) for p in self.left]
+            remaining = max(sum(rest) / cores(), *rest, 0.0)
+            text += f"; running {', '.join(self.running) or 'none'}, about {remaining:.0f} s left"
+        print(text, file=sys.stderr, flush=True)
