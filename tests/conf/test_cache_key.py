@@ -261,3 +261,9 @@ def test_a_function_that_runs_at_import_counts(root: Path, key: Callable[..., st
     before = key(SOFTMAX)
     change(root, "positions", "    return 1", "    return 2")
     assert key(SOFTMAX) != before
+
+
+def test_the_files_behind_a_name(root: Path) -> None:
+    files = cache_key.files_behind(root, "from attn_examples import dot")
+    names = {file.relative_to(root / "attn_examples").as_posix() for file in files}
+    assert names == {"__init__.py", "scores/__init__.py", "scores/dot_product.py"}

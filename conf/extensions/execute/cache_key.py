@@ -137,6 +137,13 @@ def reach(package: _Package, folder: Path, code: Iterable[str]) -> Reached:
     return {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}, names
 
 
+def files_behind(root: Path, code: str) -> list[Path]:
+    """Name the files that some code depends on, and those that say where its names are."""
+    package = _package(root)
+    modules, _ = reach(package, root, [code])
+    return [f for m, f in package.files.items() if m in modules or f.name == "__init__.py"]
+
+
 class _Package:
     """The modules of the package, as far as their source tells."""
 

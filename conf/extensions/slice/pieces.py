@@ -22,15 +22,14 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-import attn_examples
 from attn_examples.standalone import inline, is_import, one_file, split
-from extensions.shared import PerPage
+from extensions.execute.cache_key import files_behind
+from extensions.shared import ROOT, PerPage
 from extensions.slice.slicing import Page, quiet
 
 logger = logging.getLogger(__name__)
 
 PIECES = PerPage("pieces")  # of each page: texts, and for each cell the places of its own
-PACKAGE = Path(attn_examples.__file__).parent
 COMPOUND = (
     ast.ClassDef, ast.For, ast.FunctionDef, ast.If, ast.Match, ast.Try, ast.While, ast.With,
 )  # fmt: skip
@@ -194,8 +193,6 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     except (SyntaxError, ValueError) as error:
         pieces = []
         logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
-    for file in PACKAGE.rglob("*.py") if cells else ():
-        env.note_dependency(str(file))
     place = _shared([piece for piece in pieces if piece])
     texts = list(dict.fromkeys(t for piece in pieces if piece for t in piece if t not in place))
     place |= {text: number for number, text in enumerate(texts)}
@@ -254,7 +251,7 @@ class OneFile(SphinxDirective):
             text = one_file(name).rstrip()
         except ValueError as error:
             raise self.error(f"one-file: {error}") from error
-        for file in PACKAGE.rglob("*.py"):
+        for file in files_behind(ROOT, f"from attn_examples import {name}"):
             self.env.note_dependency(str(file))
         block = nodes.literal_block(text, text, language="python", source=name)
         self.set_source_info(block)
