@@ -53,7 +53,7 @@ extensions = [
     "extensions.render.markdown",
     "extensions.read.exercise_links",
     "extensions.render.search",
-    "extensions.slim.slim",
+    "extensions.slim.pages",
 ]
 
 root_doc = "index"
@@ -131,6 +131,8 @@ ogp_enable_meta_description = False  # extensions.render.facts has a better one
 ogp_social_cards = {"line_color": "#5ec962"}
 if tags.has("alone"):  # type: ignore[name-defined]  # noqa: F821  # Sphinx defines it
     extensions.remove("notfound.extension")  # it needs a list of pages
+    extensions += ["extensions.read.alone"]
+    suppress_warnings = ["toc.not_included"]
 notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 notfound_context = {
     "title": "There is no such page",

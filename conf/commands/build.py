@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 import fcntl
 import gc
-import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,20 +29,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "conf"))  # for extensions.*
+sys.path.insert(0, str(Path(__file__).parent.parent))  # for extensions.*
+
+from extensions.execute import kernels  # needs the line above
+from extensions.shared import ROOT, cores, digest, write_whole
+
 # What a build reads from the environment: another value, another site
 SETTINGS = (
     "ATTN_EXAMPLES_BERT", "ATTN_NOTEBOOKS_AT", "ATTN_SITE_URL", "READTHEDOCS_CANONICAL_URL",
 )  # fmt: skip
 ABOUT_PACKAGE = ("LICENSE", "README.md", "pyproject.toml")  # the wheel has them
+CELL = re.compile(r"^(`{3,}|:{3,})\{code-cell\}.*?^\1", re.MULTILINE | re.DOTALL)
 LEFT_OVER = (".html-new", ".html-old", ".styles-old", "jupyter_execute")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, report, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--page", type=Path, help="build this page alone, without cross-references")
+    parser.add_argument("--page", type=Path, help="build this page alone, into build/page")
     parser.add_argument("--into", type=Path, default=ROOT / "build", help="where to build")
     parser.add_argument("--builder", default="html", help="another of Sphinx's builders")
     parser.add_argument("--limit", type=int, help="the seconds that a cell may take")
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--draft", action="store_true", help="for `nox -s serve`: show it in spite of warnings"
     )
     options = parser.parse_args(arguments)
-    into = options.into.resolve()
+    into = options.into.resolve() / ("page" if options.page else "")
     into.mkdir(parents=True, exist_ok=True)
     os.environ["ATTN_BUILD_DIR"] = str(into)  # what is imported from here on looks there
     ended: list[int] = []
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     try:
-        with alone(into):
+        with alone(into), kernels.AFTERWARDS:
             status = build(into, options)
     except KeyboardInterrupt:
         status = 1
@@ -80,35 +84,37 @@ def build(into: Path, options: argparse.Namespace) -> int:
     """Build into a folder that no other build uses."""
     from extensions.prove.about_build import commit
 
-    page, builder, began = options.page, options.builder, time.time()
+    builder, began = options.builder, time.time()
     restore(into)
-    tools, sources = tools_state(options.draft), folder_state(ROOT / "docs") + commit(ROOT)
+    docs = ROOT / "docs"
+    files = [options.page.resolve()] if options.page else sorted(docs.rglob("*.md"))
+    pages = [file.relative_to(docs).as_posix() for file in files]
+    tools, sources = tools_state(options.draft), folder_state(docs) + commit(ROOT)
+    code = digest(*(cell[0] for file in files for cell in CELL.finditer(file.read_text())))
     known = read_state(into / "state.json")
     html = into / "html"
-    pages = sorted(f.relative_to(ROOT).as_posix() for f in (ROOT / "docs").rglob("*.md"))
-    same_tools = known.get("tools") == tools
-    same = same_tools and known.get("sources") == sources
-    if builder == "html" and not page and same and known.get("site") == folder_state(html):
+    same_tools = known.get("tools") == tools and known["pages"] == pages
+    same = same_tools and known["sources"] == sources
+    if builder == "html" and same and known["site"] == folder_state(html):
         print(f"Nothing has changed. The site is in {html / 'index.html'}", flush=True)
         return 0
+    if (options.draft or options.page) and not (into / "executed").exists():
+        with suppress(FileNotFoundError):  # what the whole site has run need not run again
+            shutil.copytree(ROOT / "build" / "executed", into / "executed")
+    if not same_tools or known["code"] != code:
+        load_kernels()
     (into / "report.json").unlink(missing_ok=True)
     fresh = into / (".html-new" if builder == "html" else builder)
-    doctrees = into / "doctrees"
-    if builder != "html" and not same:
-        doctrees = into / f"doctrees-{builder}"
-    if builder == "html" and not page:
+    doctrees, written = into / "doctrees", into / "written"
+    if builder == "html":
         (into / "state.json").unlink(missing_ok=True)  # until this build is whole
-        keep = same_tools and known["pages"] == pages  # Sphinx reads again what has changed
-    else:
-        keep = builder != "html" and same
-    if page:
-        doctrees = into / "doctrees-page"
-    written = into / "written"
-    if not keep:
+    elif not same:
+        doctrees = into / f"doctrees-{builder}"
+    if not (same or (same_tools and builder == "html")):  # else Sphinx reads what has changed
         shutil.rmtree(doctrees, ignore_errors=True)
-    elif builder == "html" and not page and written.exists():
+    elif builder == "html" and written.exists():
         shutil.copytree(written, fresh)
-    status = run_sphinx(into, doctrees, fresh, options)
+    status = run_sphinx(into, doctrees, fresh, pages, options)
     failures = print_report(into / "report.json")
     if status or (failures and not options.draft):
         shutil.rmtree(fresh, ignore_errors=True)
@@ -121,31 +127,41 @@ def build(into: Path, options: argparse.Namespace) -> int:
         tools = "edited meanwhile"  # perhaps back and forth
     if edited_since(began, "docs") or not kept:
         sources = "edited meanwhile"
-    state = {"tools": tools, "pages": pages, "sources": sources, "site": folder_state(fresh)}
+    site = folder_state(fresh)
+    state = {"tools": tools, "pages": pages, "code": code, "sources": sources, "site": site}
     put_in_place(fresh, html)
-    if page:
-        (into / "state.json").unlink(missing_ok=True)
-    else:
-        with suppress(OSError):  # without it the next build begins anew
-            write_whole(into / "state.json", json.dumps(state, indent=1))
-    print("\n".join([*failures, f"The site is in {html / 'index.html'}"]), flush=True)
+    with suppress(OSError):  # without it the next build begins anew
+        write_whole(into / "state.json", json.dumps(state, indent=1))
+    first = html / pages[0].replace(".md", ".html") if options.page else html / "index.html"
+    what = f"The page {pages[0]}, built alone," if options.page else "The site"
+    print("\n".join([*failures, f"{what} is in {first}"]), flush=True)
     return 0
 
 
-def run_sphinx(into: Path, doctrees: Path, fresh: Path, options: argparse.Namespace) -> int:
+def load_kernels() -> None:
+    """Start to load what cells need beside Sphinx's own start: something will run."""
+    from extensions.execute import settings
+
+    settings.apply()
+    if kernels.WORKS:
+        kernels.load(settings.LOG)
+
+
+def run_sphinx(
+    into: Path, doctrees: Path, fresh: Path, pages: Sequence[str], options: argparse.Namespace
+) -> int:
     """Run Sphinx in this process, so that nothing of it outlives this process."""
     os.chdir(ROOT)
-    from extensions.execute.runner import cores
-
     command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees), "-j", str(cores())]
     if options.limit:
         command += ["-D", f"nb_execution_timeout={options.limit}"]
     if options.page:
-        name = options.page.resolve().relative_to(ROOT / "docs")
-        command += ["-D", f"include_patterns={name.as_posix()},reference/bibliography.md"]
-        command += ["-D", f"root_doc={name.with_suffix('').as_posix()}", "-t", "alone"]
+        command += ["-D", f"include_patterns={pages[0]},reference/bibliography.md"]
+        command += ["-D", f"root_doc={pages[0].removesuffix('.md')}", "-t", "alone"]
     elif options.builder == "html":
-        command += ["-n", "-D", f"slim_keep={into / 'written'}"]
+        command += ["-n"]
+    if options.builder == "html":
+        command += ["-D", f"slim_keep={into / 'written'}"]
         if options.draft:  # to reload takes a script in the page; a process more takes longer
             command += ["-D", "slim_policy=0", "-D", "plain_markdown=0", "-j", "1"]
         else:
@@ -160,8 +176,6 @@ def end_with_parent() -> None:
 
     The gap: multiprocessing's workers outlive a parent that is killed.
     """
-    from extensions.execute import kernels
-
     forking: list[int] = []
     if kernels.WORKS:
         os.register_at_fork(
@@ -201,7 +215,7 @@ def tools_state(draft: bool) -> str:
     settings = [f"{name}={os.environ.get(name, '')}" for name in SETTINGS]
     folders = [folder_state(ROOT / name) for name in ("conf", "attn_examples")]
     folders += [digest((ROOT / name).read_bytes()) for name in ABOUT_PACKAGE]
-    parts = [sys.version, draft, settings, folders, digest("\n".join(installed).encode())]
+    parts = [sys.version, draft, settings, folders, digest(*installed)]
     return json.dumps(parts)
 
 
@@ -217,13 +231,8 @@ def edited_since(moment: float, *names: str) -> bool:
 def folder_state(folder: Path) -> str:
     """Name all files of a folder, with their contents."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
-    lines = [f"{f.relative_to(folder).as_posix()} {digest(f.read_bytes())}" for f in files]
-    return digest("\n".join(lines).encode()) if lines else ""
-
-
-def digest(content: bytes) -> str:
-    """Return the SHA-256 of some bytes."""
-    return hashlib.sha256(content).hexdigest()
+    names = [file.relative_to(folder).as_posix() for file in files]
+    return digest(*names, *(file.read_bytes() for file in files)) if files else ""
 
 
 def read_state(file: Path) -> dict[str, Any]:
@@ -233,13 +242,6 @@ def read_state(file: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return state
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
 
 
 def print_report(file: Path) -> list[str]:

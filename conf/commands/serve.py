@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import importlib
 import multiprocessing
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,9 +48,6 @@ def _build() -> None:
 
 
 if __name__ == "__main__":
-    known = Path("build", "executed")
-    if known.exists() and not (INTO / "executed").exists():
-        shutil.copytree(known, INTO / "executed")  # what is known need not run
     from commands import build
 
     build.end_with_parent()  # this goes for what sphinx-autobuild starts, too

@@ -288,9 +288,24 @@ def test_a_deleted_page_takes_its_outputs_with_it(project: Project) -> None:
 
 
 def test_one_page_can_be_built_alone(project: Project) -> None:
-    printed = project.run("--page", "docs/positions.md", "--into", "alone")
-    assert "1 pages executed" in printed
-    assert "sinusoidal" in (project.root / "alone" / "html" / "positions.html").read_text()
+    before = project.site()
+    text = POSITIONS.replace("{doc}", "{ref}`there <of-another-page>` {py:func}`torch.sum` {doc}")
+    project.write(softmax=SOFTMAX, positions=text, data=DATA)
+    printed = project.run("--page", "docs/positions.md")
+    assert "WARNING" not in printed  # what it names on other pages is no fault of its own
+    page = project.root / "build" / "page" / "html" / "positions.html"
+    assert f"The page positions.md, built alone, is in {page}" in printed
+    assert "sinusoidal" in page.read_text()
+    assert project.site() == before  # the whole site stays, though the page has changed
+    project.edit("docs/positions.md", "{doc}`softmax`", "{doc}`nowhere` {nonsense}`x`")
+    process = project.start("--page", "docs/positions.md")
+    printed, _ = process.communicate()
+    assert process.returncode == 1
+    assert "unknown document: 'nowhere'" in printed
+    assert "nonsense" in printed
+    project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
+    assert project.executed() == set()
+    assert project.site() == before
 
 
 def test_nothing_leaks_from_page_to_page(project: Project, tmp_path: Path) -> None:

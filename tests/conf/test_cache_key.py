@@ -14,9 +14,41 @@ INIT = '''\
 from attn_examples.core import attention
 from attn_examples.normalizers import softmax
 from attn_examples.positions import sinusoidal
+from attn_examples.scores import *
 
 __all__ = ["attention", "sinusoidal", "softmax"]
 '''
+SCORES = '''\
+"""Step 1."""
+from typing import TYPE_CHECKING
+
+from attn_examples.scores import additive, dot_product
+from attn_examples.scores.additive import *
+from attn_examples.scores.dot_product import *
+
+if not TYPE_CHECKING:
+    __all__ = additive.__all__ + dot_product.__all__
+'''
+ADDITIVE = '''\
+"""Additive."""
+__all__ = ["Additive"]
+MECHANISMS = (
+    {"name": "additive"},
+)
+
+class Additive:
+    """Add."""
+'''
+DOT_PRODUCT = '''\
+"""Products."""
+__all__ = ["dot"]
+MECHANISMS = ({"name": "dot"},)
+
+def dot():
+    """Multiply."""
+    return 1
+'''
+REGISTRY = "def mechanisms():\n    return 1\n"
 CHECKS = '"""Checks."""\n\ndef check():\n    return 1\n'
 CORE = '''\
 """The four steps."""
@@ -36,13 +68,14 @@ SOFTMAX = "from attn_examples import softmax\nsoftmax()"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     package = tmp_path / "attn_examples"
-    package.mkdir()
+    (package / "scores").mkdir(parents=True)
     (tmp_path / "docs" / "types").mkdir(parents=True)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "pins.txt").write_text("# a note\ntorch==2.13.0\n")
     for name, text in {
         "__init__": INIT, "checks": CHECKS, "core": CORE, "normalizers": NORMALIZERS,
-        "positions": POSITIONS, "figures": FIGURES,
+        "positions": POSITIONS, "figures": FIGURES, "registry": REGISTRY,
+        "scores/__init__": SCORES, "scores/additive": ADDITIVE, "scores/dot_product": DOT_PRODUCT,
     }.items():  # fmt: skip
         (package / f"{name}.py").write_text(text)
     return tmp_path
@@ -115,6 +148,39 @@ def test_what_a_page_does_not_run_is_not(
     before = key(SOFTMAX)
     change(root, module, old, new)
     assert key(SOFTMAX) == before
+
+
+@pytest.mark.parametrize(
+    "code", ["from attn_examples import dot", "from attn_examples.scores import dot"]
+)
+def test_a_star_leads_to_the_file_that_defines_the_name(
+    root: Path, key: Callable[..., str], code: str
+) -> None:
+    before = key(code)
+    change(root, "scores/additive", '"""Add."""', "pass")
+    assert key(code) == before
+    (root / "attn_examples" / "scores" / "cosine.py").write_text("__all__ = ['cosine']\n")
+    stars = "additive import *\nfrom attn_examples.scores.cosine import *"
+    change(root, "scores/__init__", "additive import *", stars)
+    change(root, "scores/__init__", "= additive.__all__", "= additive.__all__ + cosine.__all__")
+    assert key(code) == before  # a new family is in no page's way
+    change(root, "scores/dot_product", "return 1", "return 2")
+    assert key(code) != before
+
+
+@pytest.mark.parametrize(
+    "entries", ['MECHANISMS = ({"name": "other"},)', 'MECHANISMS = [\n    Mechanism("dot"),\n]', ""]
+)
+def test_entries_of_the_registry_run_no_page_again(
+    root: Path, key: Callable[..., str], entries: str
+) -> None:
+    reads = "from attn_examples.registry import mechanisms"
+    codes = (SOFTMAX, "from attn_examples import dot", "import attn_examples")
+    before, reader = [key(code) for code in codes], key(reads)
+    change(root, "scores/dot_product", 'MECHANISMS = ({"name": "dot"},)\n', f"{entries}\n".lstrip())
+    assert [key(code) for code in codes[:2]] == before[:2]
+    assert key(codes[2]) != before[2]  # it may call the registry
+    assert key(reads) != reader
 
 
 def test_a_page_without_the_package_does_not_depend_on_it(
@@ -195,3 +261,9 @@ def test_a_function_that_runs_at_import_counts(root: Path, key: Callable[..., st
     before = key(SOFTMAX)
     change(root, "positions", "    return 1", "    return 2")
     assert key(SOFTMAX) != before
+
+
+def test_the_files_behind_a_name(root: Path) -> None:
+    files = cache_key.files_behind(root, "from attn_examples import dot")
+    names = {file.relative_to(root / "attn_examples").as_posix() for file in files}
+    assert names == {"__init__.py", "scores/__init__.py", "scores/dot_product.py"}

@@ -12,7 +12,7 @@ import pytest
 from docutils.core import publish_doctree
 
 from extensions.render import facts, svg
-from extensions.slim import slim, used_css
+from extensions.slim import bundle, fonts, icons, policy, used_css
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
 
@@ -58,7 +58,7 @@ def test_addresses_in_a_stylesheet_follow_it(tmp_path: Path) -> None:
     (tmp_path / "katex" / "k.css").write_text(
         '@import "../basic.css";a{b:url(fonts/a.woff2)}c{d:url(data:x)}'
     )
-    assert slim.read_css(tmp_path / "katex" / "k.css", tmp_path) == (
+    assert bundle.read_css(tmp_path / "katex" / "k.css", tmp_path) == (
         "p{top:0}a{b:url(katex/fonts/a.woff2)}c{d:url(data:x)}"
     )
 
@@ -69,20 +69,20 @@ def test_addresses_in_a_stylesheet_follow_it(tmp_path: Path) -> None:
 def test_the_policy_allows_the_scripts_that_are_there_and_no_other() -> None:
     code = "\n  alert(1);\n"
     page = f'<meta charset="utf-8"/><script>{code}</script><script defer src="a.js"></script>'
-    policed = slim.with_policy(page)
-    (policy,) = re.findall(r'content="([^"]*)"', policed)
+    policed = policy.with_policy(page)
+    (content,) = re.findall(r'content="([^"]*)"', policed)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    assert f"script-src 'self' 'sha256-{digest}';" in policy
-    assert policy.startswith("default-src 'none';")
+    assert f"script-src 'self' 'sha256-{digest}';" in content
+    assert content.startswith("default-src 'none';")
     assert policed.index("Content-Security-Policy") < policed.index("<script")
 
 
 def test_icons_are_drawn_and_an_unknown_one_is_refused() -> None:
-    drawing = slim.draw_icons('<i class="theme-switch fa-solid fa-sun" data-mode="light"></i>')
+    drawing = icons.draw_icons('<i class="theme-switch fa-solid fa-sun" data-mode="light"></i>')
     assert drawing.startswith('<svg class="icon theme-switch" data-mode="light"')
     assert "<path" in drawing
     with pytest.raises(ValueError, match="there is no icon for class 'fa-solid fa-unicorn'"):
-        slim.draw_icons('<span class="fa-solid fa-unicorn"></span>')
+        icons.draw_icons('<span class="fa-solid fa-unicorn"></span>')
 
 
 # Figures
@@ -143,14 +143,14 @@ def test_fonts_keep_what_formulas_draw() -> None:
         "<svg><path/></svg>b</span></span>z"
         '<span class="katex-html"><span>c</span></span>'
     )
-    assert slim.drawn_characters(page) == set("a<bc")
+    assert fonts.drawn_characters(page) == set("a<bc")
 
 
 def test_fonts_of_a_few_signs_are_in_the_stylesheet(tmp_path: Path) -> None:
     (tmp_path / "small.woff2").write_bytes(b"few")
     (tmp_path / "large.woff2").write_bytes(b"x" * 3000)
     css = "a{src:url(small.woff2)format('woff2')}b{src:url(large.woff2)}"
-    assert slim.with_small_fonts(css, tmp_path) == (
+    assert fonts.with_small_fonts(css, tmp_path) == (
         "a{src:url(data:font/woff2;base64,ZmV3)format('woff2')}b{src:url(large.woff2)}"
     )
 
@@ -161,7 +161,7 @@ def test_styles_are_made_again_when_pages_use_others(tmp_path: Path) -> None:
     fonts.mkdir(parents=True)
 
     def make(*names: str) -> str:
-        return slim.make_styles([sheet], tmp_path, set(names), set(), known)
+        return bundle.make_styles([sheet], tmp_path, set(names), set(), known)
 
     sheet.write_text(".a{color:red}.b{color:blue}")
     assert make("a") == make("a", "unknown") == ".a{color:red}"

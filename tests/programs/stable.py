@@ -15,9 +15,9 @@ RUN = """\
 import json, os, sys
 from pathlib import Path
 sys.path[:0] = [{conf!r}, {root!r}]
-from extensions.execute import hook
-from extensions.execute import settings
-from extensions.execute import runner
+from extensions.execute import kernels, settings
+from extensions.execute.runner import Runs
+from extensions.execute.store import Page, Store
 settings.apply()
 os.environ["OMP_NUM_THREADS"] = {threads!r}
 from myst_nb.core.config import NbParserConfig
@@ -25,7 +25,7 @@ from myst_nb.core.read import create_nb_reader, is_myst_markdown_notebook
 from myst_parser.config.main import MdParserConfig
 import nbformat
 docs = Path({root!r}, "docs")
-pages = []
+pages = {{}}
 for file in sorted(docs.rglob("*.md")):
     text = file.read_text()
     if is_myst_markdown_notebook(text):
@@ -33,11 +33,13 @@ for file in sorted(docs.rglob("*.md")):
         notebook = create_nb_reader(str(file), markdown, NbParserConfig(), text).read(text)
         notebook.cells.insert(0, nbformat.v4.new_code_cell({first!r}))
         name = file.relative_to(docs).with_suffix("").as_posix()
-        pages.append(runner.Page(name, file.parent, notebook))
-store = runner.Store(settings.BUILD / "executed", Path({root!r}), "stable")
-for page in pages:
+        pages[name] = Page(name, file.parent, notebook)
+store = Store(settings.EXECUTED, Path({root!r}), "stable")
+for page in pages.values():
     store.find(page)
-runner.run(pages, store, 300, Path({log!r}))
+with kernels.AFTERWARDS:
+    Runs(pages, list(pages), store, 300).wait(*pages)
+pages = list(pages.values())
 def show(output):
     data = output.get("data", {{}})
     return output.get("text") or data.get("image/svg+xml") or data.get("text/plain", "")
@@ -102,7 +104,7 @@ def outputs(folder: Path, threads: int = 1, float64: bool = False) -> dict[str, 
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {"conf": str(ROOT / "conf"), "root": str(ROOT)}
     settings |= {"threads": str(threads), "first": DRAW + FLOAT64 * float64}
-    settings |= {"log": str(folder / "log"), "out": str(folder / "outputs.json")}
+    settings["out"] = str(folder / "outputs.json")
     env = os.environ | {"ATTN_BUILD_DIR": str(folder)}
     subprocess.run([sys.executable, "-c", RUN.format(**settings)], env=env, check=True)
     found: dict[str, list[list[str]]] = json.loads((folder / "outputs.json").read_text())

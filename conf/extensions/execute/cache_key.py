@@ -28,7 +28,11 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from extensions.shared import digest
+
 PACKAGE = "attn_examples"
+REGISTRY = f"{PACKAGE}.registry"  # it reads what modules say of themselves in ENTRIES
+ENTRIES = "MECHANISMS"
 # With one of these in it, code can import what nobody can foresee
 OPAQUE_NAMES = {"__import__", "eval", "exec", "get_ipython", "import_module"}
 OPAQUE_ATTRIBUTES = {"import_module", "popen", "system"}
@@ -124,11 +128,20 @@ def reach(package: _Package, folder: Path, code: Iterable[str]) -> Reached:
             named, targets = package.needs(target)
             names |= named
             waiting += targets
-    modules = {name: package.contents[name] for name in used}
+    contents = package.whole if REGISTRY in used else package.contents
+    modules = {name: contents[name] for name in used}
     if used:  # to import one is to import the package
         for name in package.run_by_import(used):
-            modules.setdefault(f"{name}, at import", package.at_import(name))
+            if content := package.at_import(name):
+                modules[f"{name}, at import"] = content
     return {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}, names
+
+
+def files_behind(root: Path, code: str) -> list[Path]:
+    """Name the files that some code depends on, and those that say where its names are."""
+    package = _package(root)
+    modules, _ = reach(package, root, [code])
+    return [f for m, f in package.files.items() if m in modules or f.name == "__init__.py"]
 
 
 class _Package:
@@ -136,9 +149,10 @@ class _Package:
 
     def __init__(self, root: Path, files: Iterable[tuple[Path, bytes]]) -> None:
         self.files = {_module_name(file.relative_to(root)): file for file, _ in files}
-        self.contents = {_module_name(file.relative_to(root)): content for file, content in files}
+        self.whole = {_module_name(file.relative_to(root)): content for file, content in files}
+        self.contents = {name: _without_entries(content) for name, content in self.whole.items()}
         self.modules = set(self.files)
-        self.state = digest(*(f"{name} {content!r}" for name, content in self.contents.items()))
+        self.state = digest(*self.whole, *self.whole.values())
         self.needs = functools.cache(self._needs)
         self.at_import = functools.cache(self._at_import)
         self.imports = functools.cache(self._imports)
@@ -149,7 +163,7 @@ class _Package:
     def _needs(self, module: str) -> tuple[set[Name], list[Target]]:
         """Return what a module may name as a file, and the modules that it depends on."""
         tree = self.tree(module)
-        if tree is None:  # it cannot be parsed: whoever imports it fails
+        if tree is None or module == REGISTRY:  # whoever imports it fails, or may see all
             return set(), [None]
         return _names(tree, self.files[module].parent), list(self.targets(tree, module))
 
@@ -183,6 +197,8 @@ class _Package:
             return f"{module}.{name}"
         if self.files[module].name != "__init__.py":
             return module  # its own imports are followed from there
+        if name == "*":
+            return None
         tree = self.tree(module)
         for node in _nodes(tree) if tree else ():
             if isinstance(node, ast.ImportFrom):
@@ -192,7 +208,7 @@ class _Package:
                     if star or (alias.asname or alias.name) == name:
                         if base in seen:
                             return None
-                        return self.defines(base, alias.name, (*seen, module))
+                        return self.defines(base, name if star else alias.name, (*seen, module))
         return None if module == PACKAGE else module  # defined in __init__.py itself
 
     def offers(self, module: str) -> set[str]:
@@ -251,6 +267,18 @@ def _package_as_of(root: Path, files: tuple[tuple[Path, bytes], ...]) -> _Packag
     return _Package(root, files)
 
 
+def _without_entries(content: bytes) -> bytes:
+    """Leave out what a module says for the registry alone: nothing that runs reads it."""
+    lines = content.splitlines(keepends=True)
+    tree = _parse_file(content)
+    for node in reversed(tree.body) if tree else ():
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if [ast.unparse(target) for target in targets] == [ENTRIES]:
+                del lines[node.lineno - 1 : node.end_lineno]
+    return b"".join(lines)
+
+
 def _at_import(tree: ast.Module) -> bytes:
     """Keep of a module what has an effect beyond its own names when it is imported.
 
@@ -261,7 +289,7 @@ def _at_import(tree: ast.Module) -> bytes:
     """
     active = [node for node in tree.body if not _is_quiet(node)]
     calls = any(isinstance(part, ast.Call) for node in active for part in ast.walk(node))
-    return ast.dump(tree if calls else ast.Module(active, [])).encode()
+    return ast.dump(tree if calls else ast.Module(active, [])).encode() if active else b""
 
 
 def _is_quiet(node: ast.stmt) -> bool:
@@ -281,8 +309,10 @@ def _is_quiet(node: ast.stmt) -> bool:
         return all(alias.name.split(".")[0] in QUIET for alias in node.names)
     if isinstance(node, ast.Assign):
         return all(isinstance(t, ast.Name) for t in node.targets) and _is_plain(node.value)
-    if isinstance(node, ast.AnnAssign):
+    if isinstance(node, ast.AnnAssign | ast.AugAssign):
         return isinstance(node.target, ast.Name) and (node.value is None or _is_plain(node.value))
+    if isinstance(node, ast.If):  # `if not TYPE_CHECKING: __all__ = ...`
+        return _is_plain(node.test) and all(map(_is_quiet, [*node.body, *node.orelse]))
     return isinstance(node, ast.Pass) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     )
@@ -352,14 +382,6 @@ def _parse_file(content: bytes) -> ast.Module | None:
 def _module_name(file: Path) -> str:
     parts = file.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def digest(*texts: str) -> str:
-    """Name some texts."""
-    state = hashlib.sha256()
-    for text in texts:
-        _add(state, "", text.encode())
-    return state.hexdigest()[:32]
 
 
 def _add(state: Any, name: str, content: bytes) -> None:

@@ -7,34 +7,33 @@ unchanged when its file is older than its last reading, whatever else it depends
 from __future__ import annotations
 
 import copy
-import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from myst_nb.core.config import NbParserConfig
 from myst_nb.core.read import create_nb_reader, is_myst_markdown_notebook
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-from extensions.execute import runner, settings
-from extensions.execute.cache_key import digest, shared_state
+from extensions.execute import settings
+from extensions.execute.cache_key import shared_state
+from extensions.execute.runner import Runs
+from extensions.execute.store import Page, Store
+from extensions.shared import ROOT, digest
 
 logger = logging.getLogger(__name__)
 
-PAGES: dict[str, runner.Page] = {}  # the pages with cells, as they are in this build
+PAGES: dict[str, Page] = {}  # the pages with cells, as they are in this build
+RUNS: list[Runs] = []  # the one of this build
 
 
 def find_outdated(
     app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
     """Name the pages whose text, outputs or other files are not those that were read."""
-    root = Path(app.srcdir).parent
-    shared = shared_state(root, settings.FILES)
-    store = runner.Store(settings.BUILD / "executed", root, shared)
+    store = Store(settings.EXECUTED, ROOT, shared_state(ROOT, settings.FILES))
     store.reached = getattr(env, "attn_reached", {})
     app.attn_store = store  # type: ignore[attr-defined]
     PAGES.clear()
@@ -48,7 +47,7 @@ def find_outdated(
         )
         env.attn_notebooks[name] = text, copy.deepcopy(notebook)
         if notebook:
-            PAGES[name] = runner.Page(name, path.parent, notebook)
+            PAGES[name] = Page(name, path.parent, notebook)
             store.find(PAGES[name])
     env.attn_reached = dict(list(store.reached.items())[-len(PAGES) :])
     known = getattr(env, "attn_digests", {})
@@ -61,15 +60,22 @@ def find_outdated(
 
 
 def execute(app: Any, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Run what is about to be read and is not known, all cores at once."""
-    missing = [PAGES[name] for name in docnames if name in PAGES and not PAGES[name].known]
-    log = app.attn_store.folder / "kernels.log"
-    runner.run(missing, app.attn_store, app.config.nb_execution_timeout, log)
+    """Run what is about to be read and is not known; read what may be done first."""
+    missing = [name for name in docnames if name in PAGES and not PAGES[name].known]
+    RUNS[:] = [Runs(PAGES, missing, app.attn_store, app.config.nb_execution_timeout)]
+    docnames.sort(key=lambda name: RUNS[0].ends.get(name, 0.0))
+    app.attn_jobs, app.parallel = app.parallel, 1  # read in this process: others run pages
 
 
-def hand_over(app: Sphinx, docname: str, source: list[str]) -> None:
+def wait_for(*names: str) -> None:
+    """Wait until pages have run, if they are to."""
+    RUNS[0].wait(*names)
+
+
+def hand_over(app: Any, docname: str, source: list[str]) -> None:
     """Point MyST-NB's reader at the page that has run, or leave a page without cells to it."""
     env: Any = app.env
+    wait_for(docname)
     formats = {".md": ("extensions.execute.hook.read", {"name": docname}, False)}
     given = {**env.mystnb_config.custom_formats, **formats}
     if docname not in PAGES:
@@ -110,8 +116,9 @@ def _digest(env: Any, name: str) -> str:
     return digest(PAGES[name].key if name in PAGES else "", *contents)
 
 
-def note_digests(app: Sphinx, env: Any) -> list[str]:
+def note_digests(app: Any, env: Any) -> list[str]:
     """Note what was read; have all pages written again if others can see a difference."""
+    app.parallel = app.attn_jobs
     env.attn_digests = {name: _digest(env, name) for name in env.found_docs}
     before, env.attn_seen = getattr(env, "attn_seen", None), _seen_by_others(env)
     env.attn_same = before == env.attn_seen
@@ -130,26 +137,16 @@ def write_changed_alone(app: Sphinx, builder: Any) -> None:
         builder.env.files_to_rebuild = {}  # in this process: what is kept was saved before
 
 
-def _seen_by_others(env: BuildEnvironment) -> str:
-    """Name all of the pages that other pages can show: titles, targets, order, sources."""
-    trees = [env.titles, env.longtitles, env.tocs, env.toctree_includes]
-    data = {domain.name: domain.data for domain in env.domains.sorted()}
-    return digest(json.dumps([_plain(trees), _plain(data, ordered=False)], sort_keys=True))
-
-
-def _plain(thing: Any, ordered: bool = True) -> Any:
-    """Reduce an object to what JSON can hold, in an order that does not vary."""
-    if isinstance(thing, str | int | float | bool | None):
-        return thing
-    if isinstance(thing, nodes.Node):
-        return thing.pformat()
-    if isinstance(thing, dict):
-        return {str(key): _plain(value, ordered) for key, value in thing.items()}
-    if isinstance(thing, Iterable):
-        parts = [_plain(part, ordered) for part in thing]
-        return parts if ordered and not isinstance(thing, set) else sorted(parts, key=json.dumps)
-    names = [*getattr(thing, "__slots__", ()), *getattr(thing, "__dict__", ())]
-    return {name: _plain(getattr(thing, name), ordered) for name in sorted(names)}
+def _seen_by_others(env: Any) -> str:
+    """Name all of the pages that other pages can show: their sections, targets and sources."""
+    sections = [f"{name} {env.tocs[name].pformat()}" for name in sorted(env.tocs)]
+    targets = [repr(found) for domain in env.domains.sorted() for found in domain.get_objects()]
+    equations = map(repr, env.get_domain("math").equations.items())
+    cited = [
+        f"{c.citation_id} {c.key} {c.formatted_entry.label}"
+        for c in env.get_domain("cite").citations
+    ]
+    return digest(*sections, *sorted([*targets, *equations]), *cited)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import resource
@@ -23,11 +24,13 @@ import socket
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 PRELOAD = ("IPython", "ipykernel.kernelapp", "matplotlib.pyplot", "torch", "attn_examples")
 NAME = "forked-from-a-loaded-process"
 WORKS = sys.platform == "linux"  # elsewhere a fork of loaded libraries is not safe
+AFTERWARDS = contextlib.ExitStack()  # what ends with the build, however it ends
 
 
 class Loaded:
@@ -96,6 +99,16 @@ class Forked:
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
+
+
+@functools.cache
+def load(log: Path) -> Loaded:
+    """Start the process, once for a build."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        loaded = Loaded(file)
+    AFTERWARDS.callback(loaded.close)
+    return loaded
 
 
 def register(loaded: Loaded) -> None:

@@ -6,41 +6,23 @@ The gap: MyST-NB starts kernels with the builder's environment, whatever that is
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
-ROOT = Path(__file__).parent.parent.parent.parent
+from extensions.shared import ROOT
+
 BUILD = Path(os.environ.get("ATTN_BUILD_DIR", ROOT / "build"))
-FILES = ("conf/matplotlibrc", "conf/extensions/execute/settings.py")  # outputs depend on them
-
-_IPYTHON_CONFIG = """\
-c = get_config()
-c.InlineBackend.figure_formats = {"svg"}
-c.HistoryManager.enabled = False
-c.InteractiveShellApp.exec_PYTHONSTARTUP = False
-
-# What a cell prints arrives in one piece, however busy the machine is
-from ipykernel.iostream import OutStream
-OutStream.flush_interval = 1e6
-
-# Which files of the project does the page open?
-import os, sys
-
-def note(event, arguments, seen=set(), root=os.environ.get("ATTN_ROOT", "") + os.sep,
-         trace=os.environ.get("ATTN_TRACE")):
-    if event == "open" and isinstance(arguments[0], str) and arguments[0] not in seen:
-        seen.add(arguments[0])
-        path = os.path.abspath(arguments[0])
-        if path.startswith(root) and not set(arguments[1] or "r") & set("wax"):
-            file = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.write(file, f"{path}\\n".encode())
-            os.close(file)
-
-if "ATTN_TRACE" in os.environ:
-    sys.addaudithook(note)
-"""
+EXECUTED = BUILD / "executed"  # what pages gave
+LOG = EXECUTED / "kernels.log"
+CONFIG = Path(__file__).with_name("kernel_config.py")
+FILES = (  # outputs depend on them
+    "conf/matplotlibrc",
+    "conf/extensions/execute/kernel_config.py",
+    "conf/extensions/execute/settings.py",
+)
 
 _ENVIRONMENT = {
     "ATTN_ROOT": str(ROOT),
@@ -66,9 +48,7 @@ def apply() -> None:
     ipython_dir = BUILD / "ipython"
     profile = ipython_dir / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
-    file = profile / "ipython_kernel_config.py"
-    if not file.exists() or file.read_text() != _IPYTHON_CONFIG:
-        file.write_text(_IPYTHON_CONFIG)
+    shutil.copyfile(CONFIG, profile / "ipython_kernel_config.py")
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]  # such as PYTHONOPTIMIZE, with which no assertion fails
     os.environ.update(_ENVIRONMENT, IPYTHONDIR=str(ipython_dir))

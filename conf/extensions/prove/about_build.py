@@ -20,9 +20,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from extensions.execute import hook
-from extensions.execute.cache_key import digest
+from extensions.shared import ROOT, PerPage, digest
 
-ROOT = Path(__file__).parent.parent.parent.parent
+TABLES = PerPage("tables")  # the pages with such tables
 RECORD = ROOT / "docs" / "reference" / "record.json"
 SHOWN = (
     *("torch", "numpy", "matplotlib", "transformers", "x-transformers"),
@@ -58,8 +58,8 @@ class AboutBuild(SphinxDirective):
         }  # fmt: skip
         if part not in tables:
             raise self.error(f"about-build: part ({part}) must be one of {', '.join(tables)}")
-        env: Any = self.env
-        env.attn_about = {*getattr(env, "attn_about", ()), env.docname}
+        TABLES.of(self.env)[self.env.docname] = True
+        hook.wait_for(*ran())
         head, *rows = tables[part]()
         return [_table(head, rows)]
 
@@ -169,17 +169,18 @@ def outdated(app: Sphinx, env: Any, added: Any, changed: Any, removed: Any) -> l
     keys = {name: hook.PAGES[name].key for name in ran()}  # what has not run yet
     facts = digest(json.dumps([keys, sources(), versions(), pages(), oracles(), licences()]))
     before, env.attn_facts = getattr(env, "attn_facts", None), facts
-    return sorted(getattr(env, "attn_about", set()) & env.found_docs) if before != facts else []
+    return sorted(TABLES.of(env).keys() & env.found_docs) if before != facts else []
 
 
-def merge(app: Sphinx, env: Any, docnames: list[str], other: Any) -> None:
-    """Take over what a parallel reader found."""
-    env.attn_about = {*getattr(env, "attn_about", ()), *getattr(other, "attn_about", ())}
+def come_last(app: Sphinx, env: Any, docnames: list[str]) -> None:
+    """Have the pages with such a table read when all others have run."""
+    docnames.sort(key=lambda name: "{about-build}" in Path(env.doc2path(name)).read_text())
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("about-build", AboutBuild)
     app.connect("env-get-outdated", outdated, priority=600)  # after extensions.execute.hook
-    app.connect("env-merge-info", merge)
+    app.connect("env-before-read-docs", come_last, priority=600)
+    TABLES.connect(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

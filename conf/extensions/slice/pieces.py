@@ -19,17 +19,17 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-import attn_examples
 from attn_examples.standalone import inline, is_import, one_file, split
+from extensions.execute.cache_key import files_behind
+from extensions.shared import ROOT, PerPage
 from extensions.slice.slicing import Page, quiet
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = Path(attn_examples.__file__).parent
+PIECES = PerPage("pieces")  # of each page: texts, and for each cell the places of its own
 COMPOUND = (
     ast.ClassDef, ast.For, ast.FunctionDef, ast.If, ast.Match, ast.Try, ast.While, ast.With,
 )  # fmt: skip
@@ -193,12 +193,10 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     except (SyntaxError, ValueError) as error:
         pieces = []
         logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
-    for file in PACKAGE.rglob("*.py") if cells else ():
-        env.note_dependency(str(file))
     place = _shared([piece for piece in pieces if piece])
     texts = list(dict.fromkeys(t for piece in pieces if piece for t in piece if t not in place))
     place |= {text: number for number, text in enumerate(texts)}
-    env.attn_pieces[env.docname] = {
+    PIECES.of(env)[env.docname] = {
         "texts": texts,
         "cells": [piece and [place[text] for text in piece] for piece in pieces],
     }
@@ -226,7 +224,7 @@ def checker() -> tuple[str, ...]:
 
 def add_pieces(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Put the pieces at the end of the page."""
-    found = getattr(app.env, "attn_pieces", {}).get(page)
+    found = PIECES.of(app.env).get(page)
     if found and any(found["cells"]):
         if any(place < 0 for piece in found["cells"] for place in piece or ()):
             shared = _json(checker())
@@ -253,7 +251,7 @@ class OneFile(SphinxDirective):
             text = one_file(name).rstrip()
         except ValueError as error:
             raise self.error(f"one-file: {error}") from error
-        for file in PACKAGE.rglob("*.py"):
+        for file in files_behind(ROOT, f"from attn_examples import {name}"):
             self.env.note_dependency(str(file))
         block = nodes.literal_block(text, text, language="python", source=name)
         self.set_source_info(block)
@@ -268,30 +266,10 @@ class OneFile(SphinxDirective):
         ]
 
 
-def start(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Make room for the pieces."""
-    state: Any = env
-    if not hasattr(env, "attn_pieces"):
-        state.attn_pieces = {}
-
-
-def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
-    """Forget a page that is read again or gone."""
-    getattr(env, "attn_pieces", {}).pop(docname, None)
-
-
-def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Any) -> None:
-    """Take over what a parallel reader found."""
-    state: Any = env
-    state.attn_pieces.update({name: other.attn_pieces[name] for name in docnames})
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("one-file", OneFile)
-    app.connect("env-before-read-docs", start)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
+    PIECES.connect(app)
     app.connect("doctree-read", collect)
     app.connect("html-page-context", add_pieces)
     app.add_js_file("copying.js", loading_method="defer")

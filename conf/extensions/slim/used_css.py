@@ -1,7 +1,8 @@
 """Keep the rules of stylesheets that some page can use.
 
 The gap: the theme's stylesheets carry all of Bootstrap, Font Awesome and every component
-of every extension, and no tool for that runs without a second package manager.
+of every extension. PurgeCSS does this too, but comes by npm, which no build of the site needs,
+and takes each word of a page for a name.
 """
 
 from __future__ import annotations
