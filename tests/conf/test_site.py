@@ -157,44 +157,55 @@ def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:
     assert "not so" not in site.published("one")  # the site that stood before is intact
 
 
-@pytest.mark.parametrize(
-    ("page", "message"),
-    [
-        (GOOD, "does its front matter say `file_format: mystnb`"),
-        (FRONT + "# A\n\n```python\nprint(1)\n```\n", "this Python fence is never executed"),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\n:tags: [raises-exception]\n1 + 1\n```\n",
-            "tagged raises-exception but raised nothing",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\n:tags: [skip-execution]\n1 + 1\n```\n",
-            "the cell did not run",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\n:tags: [remove-cell]\n1 + 1\n```\n",
-            "1 code cells are written but 0 are on the page",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\nimport os\nos._exit(1)\n```\n",
-            "FAILED docs/one.md, line 7, cell 1\nthe kernel died in this cell",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\nimport sys\nprint(1, file=sys.stderr)\n```\n",
-            "stderr was found",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\nfrom attn_examples.figures import steps_strip\n"
-            "steps_strip()\n```\n",
-            "a figure needs alt text",
-        ),
-        (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
-        (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
-    ],
-)
-def test_bad_pages_are_refused(site: Site, page: str, message: str) -> None:
-    status, printed = site.build(one=page)
+CELL = FRONT + "# A\n\n```{code-cell} python3\n%s\n```\n"
+# Each with what the build says of it, after its name
+BAD = {
+    "plain": (GOOD, "does its front matter say `file_format: mystnb`"),
+    "fence": (FRONT + "# A\n\n```python\nprint(1)\n```\n", "this Python fence is never executed"),
+    "tame": (
+        CELL % ":tags: [raises-exception]\n1 + 1",
+        "tagged raises-exception but raised nothing",
+    ),
+    "skipped": (CELL % ":tags: [skip-execution]\n1 + 1", "the cell did not run"),
+    "removed": (
+        CELL % ":tags: [remove-cell]\n1 + 1",
+        "1 code cells are written but 0 are on the page",
+    ),
+    "dead": (CELL % "import os\nos._exit(1)", "line 7, cell 1\nthe kernel died in this cell"),
+    "loud": (CELL % "import sys\nprint(1, file=sys.stderr)", "stderr was found"),
+    "mute": (
+        CELL % "from attn_examples.figures import steps_strip\nsteps_strip()",
+        "a figure needs alt text",
+    ),
+    "formula": (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
+    "lost": (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusal(site: Site) -> str:
+    """What one build says of all bad pages together, and of a good one."""
+    pages = {name: page for name, (page, _) in BAD.items()}
+    status, printed = site.build(fine=FRONT + GOOD, **pages)
     assert status == 1, printed
-    assert message in printed
+    return printed
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pages_are_refused(refusal: str, name: str) -> None:
+    said = [place for place in named(refusal, name) if BAD[name][1] in place]
+    assert said, refusal
+    assert any(word in said[0] for word in ("WARNING", "ERROR", "FAILED"))  # none is only noted
+
+
+def test_a_good_page_among_bad_ones_is_not_blamed(refusal: str) -> None:
+    assert named(refusal, "fine") == []
+
+
+def named(printed: str, page: str) -> list[str]:
+    """Return what is said of a page: from its name to where the next one is named."""
+    places = re.split(r"(?m)^(?=.*docs/\w+\.md)", printed)
+    return [place for place in places if f"docs/{page}.md" in place.splitlines()[0]]
 
 
 def test_listing_leaves_out_docstrings_and_keeps_the_rest() -> None:
