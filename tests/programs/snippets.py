@@ -567,7 +567,7 @@ def side_by_side(
     tasks: Sequence[tuple[Pieces, Group | str]], folder: Path
 ) -> Iterator[tuple[dict[int, Ran], dict[str, list[float]]]]:
     """Run groups of pieces, or the code of single ones, on all cores; yield what ends first."""
-    cores = int(os.environ.get("ATTN_CORES", os.cpu_count() or 1))
+    cores = int(os.environ.get("ATTN_CORES", "1"))  # noxfile.py counts them
     tokens = multiprocessing.get_context("fork").Semaphore(cores)
     waiting = list(reversed(tasks))
     with selectors.DefaultSelector() as selector:
@@ -672,7 +672,8 @@ def main() -> int:
     print(f", and {whole} mechanisms as one file")
     for page in sorted(costs, key=lambda page: -spent(costs[page])[0])[:3]:
         cost, once = spent(costs[page])
-        print(f"{page}: {cost:.0f} CPU-seconds, and {once:.0f} if each statement ran once")
+        if cost > 1:
+            print(f"{page}: {cost:.0f} CPU-seconds, and {once:.0f} if each statement ran once")
     return 1 if failures else 0
 
 
