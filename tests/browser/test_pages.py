@@ -48,11 +48,11 @@ SIDEWAYS = """() => {
 # The rules of axe that look at colours, and so may differ between the modes and no widths. To find
 # what lies behind each word takes them half of the time of all rules together.
 COLOURS = ("color-contrast", "link-in-text-block")
-# What is on a page, how wide and high, but for what the mode changes. A script of the theme sets
-# the tabindex of code some time after the width has changed.
+# What is on a page, how wide and high, but for the mode, which stands outside of head and body.
+# The theme gives a tabindex to what scrolls, some time after the width has changed.
 TREE = """() => [
   document.head.outerHTML,
-  document.body.outerHTML.replaceAll(/(<pre[^>]*) tabindex="-?\\d"/g, "$1"),
+  document.body.outerHTML.replaceAll(/ tabindex="-?\\d"/g, ""),
   [...document.querySelectorAll("body *")].map((element) => {
     const { x, width, height } = element.getBoundingClientRect(); // y goes by what is scrolled
     return [x, width, height].map(Math.round);
