@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,34 +73,66 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(tmp_path_factory.mktemp("site"))
 
 
-def test_good_pages_are_published_and_reported(site: Site) -> None:
-    status, printed = site.build(one=FRONT + GOOD, two=FRONT + GOOD)
-    assert status == 0, printed
-    assert "3 pages, 2 cells run" in printed
-    assert printed.strip().splitlines()[-1].endswith("build/html/index.html")
-    assert "42" in site.published("one")
+@dataclass
+class Built:
+    """What a build has given, kept while others follow."""
+
+    printed: str
+    report: dict[str, Any]
+    html: Path
+
+    def page(self, name: str) -> str:
+        return (self.html / f"{name}.html").read_text()
 
 
-def test_cells_and_pages_can_be_taken_along(site: Site) -> None:
-    cell = "from attn_examples import softmax\nimport torch\n"
-    hidden = "---\ntags: [hide-cell]\n---\n"
-    page = f"{GOOD}\n```{{code-cell}} python3\n{hidden}{cell}print(softmax(torch.zeros(4)))\n```\n"
-    status, printed = site.build(one=FRONT + page)
+TAKEN = f"""{GOOD}
+```{{code-cell}} python3
+---
+tags: [hide-cell]
+---
+from attn_examples import softmax
+import torch
+print(softmax(torch.zeros(4)))
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def built(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build pages that are good, where no address is known."""
+    plain = "# A page\n\nWhat it says. And more.\n"
+    pages = {"one": FRONT + GOOD, "two": FRONT + GOOD, "taken": FRONT + TAKEN, "plain": plain}
+    status, printed = site.build(**pages)
     assert status == 0, printed
-    html = site.root / "build" / "html"
-    first, second = snippets.cells(html / "one.html", html)
+    html = tmp_path_factory.mktemp("built") / "html"
+    shutil.copytree(site.root / "build" / "html", html)
+    report = json.loads((site.root / "build" / "report.json").read_text())
+    return Built(printed, report, html)
+
+
+def test_good_pages_are_published_and_reported(built: Built) -> None:
+    assert "5 pages, 4 cells run" in built.printed
+    assert built.printed.strip().splitlines()[-1].endswith("build/html/index.html")
+    assert "42" in built.page("one")
+    assert built.report["pages"]["one"]["cells"] == 1
+    assert built.report["pages"]["one"]["failures"] == []
+
+
+def test_cells_and_pages_can_be_taken_along(built: Built, site: Site) -> None:
+    html = built.html
+    first, second = snippets.cells(html / "taken.html", html)
     assert first.code == "print(6 * 7)\n"
     assert first.text == "42"
     assert "def softmax(" in second.code
     assert second.text == "tensor([0.2500, 0.2500, 0.2500, 0.2500])"
 
-    script = (html / "_sources" / "one.py").read_text()
+    script = (html / "_sources" / "taken.py").read_text()
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "42\ntensor([0.2500, 0.2500, 0.2500, 0.2500])\n"
 
-    notebook = nbformat.read(html / "_sources" / "one.ipynb", as_version=4)
+    notebook = nbformat.read(html / "_sources" / "taken.ipynb", as_version=4)
     (wheel,) = (html / "_static" / "wheels").glob("*/*.whl")
     content = wheel.read_bytes()
     assert base64.b64encode(content).decode() in notebook.cells[0].source
@@ -120,16 +153,14 @@ def test_a_published_site_names_its_own_wheel() -> None:
     assert digest == hashlib.sha256(downloads.wheel()[1]).hexdigest()
 
 
-def test_addresses_are_the_hosts_and_nothing_is_invented(site: Site) -> None:
-    status, printed = site.build(one="# A page\n\nWhat it says. And more.\n")
-    assert status == 0, printed
-    page = site.published("one")
+def test_addresses_are_the_hosts_and_nothing_is_invented(built: Built, site: Site) -> None:
+    page = built.page("plain")
     assert '<meta name="description" content="What it says. And more."/>' in page
     assert "canonical" not in page
     assert "og:" not in page
-    html = site.root / "build" / "html"
-    assert not (html / "sitemap.xml").exists()
+    assert not (built.html / "sitemap.xml").exists()
 
+    html = site.root / "build" / "html"
     status, printed = site.build("https://host.example/sub", one="# A page\n\nWhat it says.\n")
     assert status == 0, printed
     page = site.published("one")
@@ -144,8 +175,7 @@ def test_addresses_are_the_hosts_and_nothing_is_invented(site: Site) -> None:
     assert 'href="/sub/_static/' in (html / "404.html").read_text()
 
 
-def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:
-    site.build(one=FRONT + GOOD)
+def test_a_failing_cell_fails_the_build_each_time(built: Built, site: Site) -> None:
     broken = GOOD + "\n```{code-cell} python3\nassert 6 * 7 == 41, 'not so'\n```\n"
     broken += "\n```{code-cell} python3\nprint('never')\n```\n"
     for _ in range(2):  # a second, identical run must not turn green
@@ -157,44 +187,46 @@ def test_a_failing_cell_fails_the_build_each_time(site: Site) -> None:
     assert "not so" not in site.published("one")  # the site that stood before is intact
 
 
-@pytest.mark.parametrize(
-    ("page", "message"),
-    [
-        (GOOD, "does its front matter say `file_format: mystnb`"),
-        (FRONT + "# A\n\n```python\nprint(1)\n```\n", "this Python fence is never executed"),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\n:tags: [raises-exception]\n1 + 1\n```\n",
-            "tagged raises-exception but raised nothing",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\n:tags: [skip-execution]\n1 + 1\n```\n",
-            "the cell did not run",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\n:tags: [remove-cell]\n1 + 1\n```\n",
-            "1 code cells are written but 0 are on the page",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\nimport os\nos._exit(1)\n```\n",
-            "FAILED docs/one.md, line 7, cell 1\nthe kernel died in this cell",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\nimport sys\nprint(1, file=sys.stderr)\n```\n",
-            "stderr was found",
-        ),
-        (
-            FRONT + "# A\n\n```{code-cell} python3\nfrom attn_examples.figures import steps_strip\n"
-            "steps_strip()\n```\n",
-            "a figure needs alt text",
-        ),
-        (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
-        (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
-    ],
-)
-def test_bad_pages_are_refused(site: Site, page: str, message: str) -> None:
-    status, printed = site.build(one=page)
+CELL = FRONT + "# A\n\n```{code-cell} python3\n%s\n```\n"
+# Each with what the build says of it, after its name
+BAD = {
+    "plain": (GOOD, "does its front matter say `file_format: mystnb`"),
+    "fence": (FRONT + "# A\n\n```python\nprint(1)\n```\n", "this Python fence is never executed"),
+    "tame": (
+        CELL % ":tags: [raises-exception]\n1 + 1",
+        "tagged raises-exception but raised nothing",
+    ),
+    "skipped": (CELL % ":tags: [skip-execution]\n1 + 1", "the cell did not run"),
+    "removed": (
+        CELL % ":tags: [remove-cell]\n1 + 1",
+        "1 code cells are written but 0 are on the page",
+    ),
+    "dead": (CELL % "import os\nos._exit(1)", "line 7, cell 1\nthe kernel died in this cell"),
+    "loud": (CELL % "import sys\nprint(1, file=sys.stderr)", "stderr was found"),
+    "mute": (
+        CELL % "from attn_examples.figures import steps_strip\nsteps_strip()",
+        "a figure needs alt text",
+    ),
+    "formula": (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
+    "lost": (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
+}
+
+
+def test_bad_pages_are_refused_each_by_name(site: Site) -> None:
+    pages = {name: page for name, (page, _) in BAD.items()}
+    status, printed = site.build(fine=FRONT + GOOD, **pages)
     assert status == 1, printed
-    assert message in printed
+    for name, (_, message) in BAD.items():
+        said = [place for place in named(printed, name) if message in place]
+        assert said, f"{name} is not blamed:\n{printed}"
+        assert any(word in said[0] for word in ("WARNING", "ERROR", "FAILED"))  # not only noted
+    assert named(printed, "fine") == []
+
+
+def named(printed: str, page: str) -> list[str]:
+    """Return what is said of a page: from its name to where the next one is named."""
+    places = re.split(r"(?m)^(?=.*docs/\w+\.md)", printed)
+    return [place for place in places if f"docs/{page}.md" in place.splitlines()[0]]
 
 
 def test_listing_leaves_out_docstrings_and_keeps_the_rest() -> None:
@@ -255,10 +287,3 @@ def test_pins_cover_every_dependency() -> None:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for group in project["dependency-groups"].values():
         assert {plain(name) for name in group} <= pins
-
-
-def test_report_is_machine_readable(site: Site) -> None:
-    site.build(one=FRONT + GOOD)
-    report = json.loads((site.root / "build" / "report.json").read_text())
-    assert report["pages"]["one"]["cells"] == 1
-    assert report["pages"]["one"]["failures"] == []

@@ -2,8 +2,9 @@
 
 `nox -s notebooks` calls this in an environment that holds Jupyter's parts and nothing else.
 The built site is served; each notebook is fetched from the link on its page and executed from
-top to bottom in an empty folder. Its first cell installs what it needs. Each cell must print
-what the downloaded notebook says that it printed. Notebooks run side by side, but pip does not.
+top to bottom in an empty folder. Its first cell installs what it needs: of notebooks whose first
+cells have the same text, one runs that cell. Each cell must print what the downloaded notebook
+says that it printed.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient import NotebookClient
 
-INSTALLING = threading.Lock()  # pip is not made for two at once
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "conf"))  # for extensions.*
+from extensions.execute import kernels
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -52,22 +56,25 @@ def printed(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
-def execute(url: str) -> tuple[str, float]:
-    """Fetch and execute one notebook; return what went wrong, or "ok", and the seconds."""
+def install(notebook: nbformat.NotebookNode) -> str:
+    """Return the text of the cell that installs what a notebook needs."""
+    return "".join(cell.source for cell in notebook.cells if cell.get("id") == "install")
+
+
+def execute(notebook: nbformat.NotebookNode, *, installed: bool) -> tuple[str, float]:
+    """Execute one notebook; return what went wrong, or "ok", and the seconds."""
     start = time.monotonic()
-    return _problem(url) or "ok", time.monotonic() - start
+    return _problem(notebook, installed) or "ok", time.monotonic() - start
 
 
-def _problem(url: str) -> str | None:
-    with urllib.request.urlopen(url) as answer:
-        notebook = nbformat.reads(answer.read().decode(), as_version=4)
+def _problem(notebook: nbformat.NotebookNode, installed: bool) -> str | None:
     before = printed(notebook)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": folder}})
         try:
             with client.setup_kernel():
                 for number, cell in enumerate(notebook.cells):
-                    with INSTALLING if cell.get("id") == "install" else nullcontext():
+                    if not (installed and cell.get("id") == "install"):
                         client.execute_cell(cell, number)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
@@ -75,6 +82,30 @@ def _problem(url: str) -> str | None:
         if then != now:
             return f"cell {number} printed {now[-300:]!r} and not {then[-300:]!r}"
     return None
+
+
+def together(notebooks: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str, float]]:
+    """Run notebooks that install the same: the first from its first cell, and pip with it.
+
+    The others begin below that cell, in kernels forked from a process that has loaded what is
+    installed then, side by side.
+    """
+    factory = KernelProvisionerFactory.instance()
+    factory.default_provisioner_name = "local-provisioner"
+    first, *others = notebooks
+    yield first, *execute(notebooks[first], installed=False)
+    if not others:
+        return
+    loaded = kernels.Loaded(subprocess.DEVNULL) if kernels.WORKS else None
+    if loaded:
+        kernels.register(loaded)
+    run = functools.partial(execute, installed=True)
+    with ThreadPoolExecutor(int(os.environ.get("ATTN_CORES", 1))) as pool:
+        results = pool.map(run, [notebooks[url] for url in others])
+        for url, result in zip(others, results, strict=True):
+            yield url, *result
+    if loaded:
+        loaded.close()
 
 
 def main() -> int:
@@ -88,12 +119,18 @@ def main() -> int:
     pages = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*.html"))]
     found = [link for page in pages for link in links(page, address)]
     found = [link for link in dict.fromkeys(found) if not only or any(o in link for o in only)]
+    groups: dict[str, dict[str, nbformat.NotebookNode]] = {}
+    for url in found:
+        with urllib.request.urlopen(url) as answer:
+            notebook = nbformat.reads(answer.read().decode(), as_version=4)
+        groups.setdefault(install(notebook), {})[url] = notebook
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as kernels set it
     failed = 0
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # each takes half a gigabyte
-        for url, (said, seconds) in zip(found, pool.map(execute, found), strict=True):
+    for text in sorted(groups, key=lambda text: text.count("==")):  # the least first
+        for url, said, seconds in together(groups[text]):
             failed += said != "ok"
             print(f"{url.removeprefix(f'{address}/')}: {said} ({seconds:.0f} s)", flush=True)
-    print(f"{len(found) - failed} of {len(found)} notebooks run")
+    print(f"{len(found) - failed} of {len(found)} notebooks run, which install {len(groups)} times")
     return 1 if failed or not found else 0
 
 

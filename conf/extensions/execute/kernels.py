@@ -158,7 +158,8 @@ def _main(parent: int) -> None:
     channel = socket.socket(fileno=0)
     lines = channel.makefile("rw")
     for name in PRELOAD:
-        __import__(name)
+        with contextlib.suppress(ModuleNotFoundError):  # a notebook may do without
+            __import__(name)
     import gc
 
     gc.collect()
