@@ -156,7 +156,7 @@ def _maps(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
     high = torch.randperm(T - 1, generator=draw.generator, device="cpu")[:2] + 1
     for head, low, top in zip((order[0], *order[10:12]), (0.22, 0.42, 0.35), (0.98, 0.42, 0.45),
                               strict=False):  # fmt: skip
-        given = torch.where(steps.unsqueeze(-1) == high, top, low).amax(-1, keepdim=True)
+        given = torch.where(torch.isin(steps, high), top, low).unsqueeze(-1)
         rest = maps[head] * (distance != 1)
         rest = rest / rest.sum(-1, keepdim=True)
         maps[head] = torch.where(steps.unsqueeze(-1) == 0, maps[head],

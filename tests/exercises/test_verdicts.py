@@ -304,7 +304,6 @@ COMMON: tuple[tuple[str, ...], ...] = (
      "heads-ignored"),
     ("scaled-dot-product", ATTENTION, "if mask is not None", "if mask", "mask-truth"),
     ("multi-head", MULTI, "if mask is not None", "if mask", "mask-truth"),
-    ("cross-attention", CROSS, "if mask is not None", "if not mask", "mask-truth"),
     ("cross-attention", CROSS, "v), weights", "v), weights.mT", "return-transposed"),
     ("cross-attention", CROSS, "v), weights", "v), scores", "return-scores"),
     ("cross-attention", CROSS, "v), weights", "v), weights.mean(0)", "return-batch"),
