@@ -14,7 +14,7 @@ from typing import Any
 
 __all__: list[str] = []
 
-_AT_MOST = 1000  # numbers in a row
+_LONGEST = 1000  # numbers in a row
 
 
 def plain_value(answer: Any, depth: int = 0) -> Any:
@@ -38,11 +38,11 @@ def plain_value(answer: Any, depth: int = 0) -> Any:
     if isinstance(answer, Mapping):
         return {key: plain_value(item, depth + 1) for key, item in answer.items()}
     if isinstance(answer, Set):
-        return sorted(plain_value(item, depth + 1) for item in islice(answer, _AT_MOST))
+        return sorted(plain_value(item, depth + 1) for item in islice(answer, _LONGEST))
     if isinstance(answer, Sequence):
-        return [plain_value(item, depth + 1) for item in islice(answer, _AT_MOST)]
+        return [plain_value(item, depth + 1) for item in islice(answer, _LONGEST)]
     if hasattr(answer, "tolist") and not isinstance(answer, type):  # tensors and arrays
-        if math.prod(getattr(answer, "shape", ())) > _AT_MOST:
+        if math.prod(getattr(answer, "shape", ())) > _LONGEST:
             raise ValueError("it holds too many numbers")
         return plain_value(answer.tolist(), depth + 1)
     raise ValueError("it is not made of numbers")

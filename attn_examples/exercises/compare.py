@@ -101,6 +101,8 @@ def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
             f"{holds} {value.dtype} and not torch.bool: a mask is "
             f"True where attention is allowed; `~mask` and `masked_fill` rely on it"
         )
+    if value.is_floating_point() and torch.finfo(value.dtype).eps > TOLERANCE:
+        raise UnreadableError(f"{holds} {value.dtype}, which rounds to three digits")
     if not wants_bool and not value.is_floating_point():
         raise UnreadableError(f"{holds} {value.dtype} and not floating-point numbers")
     return torch.Tensor.detach(value).as_subclass(Tensor).double()

@@ -151,11 +151,13 @@ def _maps(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
         strength = 5.0 + 3.0 * draw.integers(0, 100, 1).item() / 100
         scores[head] += {1: 12.0, 7: 24.0}.get(place, strength) * boosted
     maps = scores.softmax(-1)
-    # Weights on the token before. On average the head that is looked for has the most; the
-    # second has more in most rows, and the third with what row 0 gives to the last token.
+    # Weights on the token before: in two rows, and in the others. On average the head that is
+    # looked for has the most. The second is more even than it, or less even, which other
+    # averages prefer; the third has more only with what row 0 gives to the last token.
     high = torch.randperm(T - 1, generator=draw.generator, device="cpu")[:2] + 1
-    for head, low, top in zip((order[0], *order[10:12]), (0.22, 0.42, 0.35), (0.98, 0.42, 0.45),
-                              strict=False):  # fmt: skip
+    even = bool(draw.integers(0, 2, 1))
+    pairs = ((0.5, 0.5), (0.98, 0.05)) if even else ((0.98, 0.22), (0.42, 0.42))
+    for head, (top, low) in zip((order[0], *order[10:12]), (*pairs, (0.45, 0.35)), strict=False):
         given = torch.where(torch.isin(steps, high), top, low).unsqueeze(-1)
         rest = maps[head] * (distance != 1)
         rest = rest / rest.sum(-1, keepdim=True)

@@ -28,6 +28,7 @@ from tests.exercises.learners import (
     LOOK,
     MERGE,
     MULTI,
+    POSITIONS,
     SCORES,
     SELF,
     SOFTMAX,
@@ -153,12 +154,25 @@ def test_something_small_that_is_added_is_not_called_float32() -> None:
         "    return divmod(s.argmax().item(), maps.shape[1])\n",
         "def look(maps):\n    s = maps.diagonal(-1, -2, -1).prod(-1)\n"
         "    return divmod(s.argmax().item(), maps.shape[1])\n",
+        "def look(maps):\n    s = maps.diagonal(-1, -2, -1).quantile(0.75, -1)\n"
+        "    return divmod(s.argmax().item(), maps.shape[1])\n",
+        "def look(maps):\n    s = maps.diagonal(-1, -2, -1).square().mean(-1)\n"
+        "    return divmod(s.argmax().item(), maps.shape[1])\n",
         "def look(maps):\n    s = maps.diagonal(-1, -2, -1)[..., 1:].mean(-1)\n"
         "    return divmod(s.argmax().item(), maps.shape[1])\n",
         "def look(maps):\n    s = maps.diagonal(-1, -2, -1)[..., :-1].mean(-1)\n"
         "    return divmod(s.argmax().item(), maps.shape[1])\n",
     ],
-    ids=["wrapped", "median", "most-often", "product", "not-the-first", "not-the-last"],
+    ids=[
+        "wrapped",
+        "median",
+        "most-often",
+        "product",
+        "quantile",
+        "squares",
+        "not-the-first",
+        "not-the-last",
+    ],
 )
 def test_a_statistic_that_is_not_the_average_never_finds_the_head(text: str) -> None:
     for _ in range(10):
@@ -362,3 +376,18 @@ def test_an_answer_that_is_far_too_large_is_not_copied() -> None:
             assert not check(name, value).passed
         assert not check("look-by-code", lambda maps, value=value: value).passed
     assert time.process_time() - began < 10  # seconds of work, where a copy takes twice as many
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "old", "new"),
+    [
+        # a dimension of size 1 is dropped
+        ("softmax", SOFTMAX, "p.masked_fill(hidden, 0.0)", "p.masked_fill(hidden, 0.0).squeeze()"),
+        # as near to 10000 as a few positions cannot tell
+        ("sinusoidal-positions", POSITIONS, "10000 **", "9999 **"),
+        ("sinusoidal-positions", POSITIONS, "10000 **", "10001 **"),
+        ("sinusoidal-positions", POSITIONS, "embed_dim)\n    for", "embed_dim).half()\n    for"),
+    ],
+)
+def test_what_shows_in_few_sizes_alone_is_found(name: str, text: str, old: str, new: str) -> None:
+    assert not judged(name, text, old, new).passed
