@@ -56,8 +56,9 @@ def changed_additive(
     scores: Tensor = hidden @ v
     if how == "tanh-twice":
         return scores.tanh()
-    if how == "scaled":
-        width: float = v.shape[-1] ** 0.5
+    widths = {"scaled": v, "scaled-query": query, "scaled-key": key}
+    if how in widths:
+        width: float = widths[how].shape[-1] ** 0.5
         return scores / width
     if how == "softmax":
         return scores.softmax(-1)
@@ -85,6 +86,7 @@ ADDITIVE_SCORES = FunctionExercise(
     groups=("where all widths are equal", "where the widths differ", "with other sizes"),
     cases=(
         Case(0, _equal_case, {"N": 2, "L": 5, "E": 6}),
+        Case(0, _equal_case, {"N": 4, "L": 4, "E": 4}),
         Case(0, _equal_case, {"N": 2, "L": 5, "extra": 2, "E": 6}),
         Case(1, _additive_case, {"N": 2, "L": 5, "extra": 2, "E": 12, "K": 6, "A": 8}),
         Case(2, _additive_case, {"N": 3, "L": 4, "extra": 1, "E": 5, "K": 7, "A": 3}),
@@ -121,6 +123,8 @@ ADDITIVE_SCORES = FunctionExercise(
             ),
             ("unprojected", "queries and keys are not projected"),
             ("scaled", "the scores are divided by the square root of the hidden width"),
+            ("scaled-query", "the scores are divided by the square root of the query's width"),
+            ("scaled-key", "the scores are divided by the square root of the key's width"),
             ("softmax", "the softmax is applied already: scores are wanted"),
             ("transposed", "the scores are transposed: row i belongs to query i"),
         )

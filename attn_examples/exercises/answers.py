@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Mapping, Sequence, Set
+from decimal import Decimal
 from fractions import Fraction
+from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
-from torch import Tensor
-
 __all__: list[str] = []
+
+_LONGEST = 1000  # numbers in a row
 
 
 def plain_value(answer: Any, depth: int = 0) -> Any:
@@ -18,30 +22,29 @@ def plain_value(answer: Any, depth: int = 0) -> Any:
 
     Raises ValueError for anything else.
     """
-    kind = type(answer)
     if depth > 6:
         raise ValueError("it is nested too deeply")
-    if kind is str:
+    if isinstance(answer, str):
         try:
             return plain_value(ast.literal_eval(answer.strip()), depth + 1)
         except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
             if re.fullmatch(r"\s*\d{1,9} */ *[1-9]\d{0,8}\s*", answer):
                 return float(Fraction(answer.replace(" ", "")))
             raise ValueError("this text is not written as Python numbers") from error
-    if kind is bool or kind is int:
+    if isinstance(answer, Integral):
         return int(answer)
-    if kind is float:
-        return answer
-    if isinstance(answer, Tensor) or kind.__module__.split(".")[0] == "numpy":
-        if getattr(answer, "is_complex", bool)() or answer.size == 0:
-            raise ValueError("these are not real numbers")
-        return plain_value(answer.tolist(), depth + 1)
-    if isinstance(answer, (tuple, list)):
-        return [plain_value(item, depth + 1) for item in answer[:1000]]
-    if kind in (set, frozenset):
-        return sorted(plain_value(item, depth + 1) for item in answer)
-    if kind is dict:
+    if isinstance(answer, (Real, Decimal)):
+        return float(answer)
+    if isinstance(answer, Mapping):
         return {key: plain_value(item, depth + 1) for key, item in answer.items()}
+    if isinstance(answer, Set):
+        return sorted(plain_value(item, depth + 1) for item in islice(answer, _LONGEST))
+    if isinstance(answer, Sequence):
+        return [plain_value(item, depth + 1) for item in islice(answer, _LONGEST)]
+    if hasattr(answer, "tolist") and not isinstance(answer, type):  # tensors and arrays
+        if math.prod(getattr(answer, "shape", ())) > _LONGEST:
+            raise ValueError("it holds too many numbers")
+        return plain_value(answer.tolist(), depth + 1)
     raise ValueError("it is not made of numbers")
 
 
@@ -75,15 +78,19 @@ def read_rows(answer: Any) -> list[int]:
 def read_measured(keys: tuple[int, ...], answer: Any) -> list[float]:
     """Read a dict with a number for each of the keys."""
     value = plain_value(answer)
-    if not isinstance(value, dict) or set(value) != set(keys):
-        raise ValueError(f"a dict is wanted whose keys are {', '.join(map(str, keys))}")
-    return [read_number(value[key]) for key in keys]
+    wanted = f"the keys {', '.join(map(str, keys))}"
+    if not isinstance(value, dict):
+        raise ValueError(f"a dict is wanted with {wanted}")
+    numbers = {int(k) if str(k) in map(str, keys) else k: number for k, number in value.items()}
+    if set(numbers) != set(keys):
+        raise ValueError(f"{wanted} are wanted")
+    return [read_number(numbers[key]) for key in keys]
 
 
 def read_tables(keys: tuple[str, ...], size: int, answer: Any) -> list[list[list[int]]]:
     """Read a dict with a square table of zeros and ones for each of the keys."""
-    if type(answer) is not dict or set(answer) != set(keys):
-        raise ValueError(f"a dict is wanted whose keys are {', '.join(map(repr, keys))}")
+    if not isinstance(answer, Mapping) or set(answer) != set(keys):
+        raise ValueError(f"a dict is wanted with the keys {', '.join(map(repr, keys))}")
     tables = [plain_value(answer[key]) for key in keys]
     for table in tables:
         if not isinstance(table, list) or [_width(row) for row in table] != [size] * size:

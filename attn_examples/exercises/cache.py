@@ -12,6 +12,7 @@ from attn_examples.exercises.compare import PITFALLS
 from attn_examples.exercises.masks import ahead, ahead_upper
 from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Sizes
 from attn_examples.exercises.variations import (
+    FIXED_SCALES,
     HEAD_SCALES,
     LATE_SCALE,
     MIXINGS,
@@ -19,6 +20,7 @@ from attn_examples.exercises.variations import (
     SCORINGS,
     SOFTMAX_HEADS,
     SOFTMAXES,
+    WEAK_MASKS,
     changed_attention,
     from_options,
 )
@@ -147,13 +149,16 @@ KV_CACHE_STEP = FunctionExercise(
         Case(0, _step_case, {"N": 2, "H": 3, "L": 1, "T": 5, "D": 4, "V": 4}),
         Case(1, _step_case, {"N": 2, "H": 3, "L": 3, "T": 5, "D": 4, "V": 6}),
         Case(1, _step_case, {"N": 2, "H": 3, "L": 3, "T": 3, "D": 4, "V": 4}),
+        Case(1, _step_case, dict.fromkeys("NHLTDV", 3)),
         Case(2, _step_case, {"N": 3, "H": 2, "L": 2, "T": 4, "D": 5, "V": 3}),
         Case(2, _step_case, {"N": 1, "H": 1, "L": 1, "T": 1, "D": 2, "V": 2}),
     ),
     mistakes=from_options(
         (
             *_CACHE_MISTAKES,
+            *WEAK_MASKS,
             *SCALES,
+            *FIXED_SCALES,
             *HEAD_SCALES,
             LATE_SCALE,
             *SOFTMAXES,

@@ -209,7 +209,7 @@ def _check_value(exercise: ValueExercise, answer: Any) -> Report:
     try:
         value = exercise.read(answer)
     except (ValueError, TypeError) as error:
-        sentence = f"Answer with {exercise.form}, not with {describe(answer)}: {error}."
+        sentence = f"Answer with {exercise.form}: {error}. Yours is {describe(answer)}."
         return Report(exercise.name, "not passed", (Finding("essential", sentence),))
     try:
         right = exercise.right()
@@ -252,21 +252,19 @@ def _check_statements(exercise: StatementExercise, answer: Any) -> Report:
     except ValueError as error:
         sentence = f"Answer with a list, {how}: {error}."
         return Report(exercise.name, "not passed", (Finding("essential", sentence),))
-    findings = [
-        Finding(
-            "essential",
-            f"Statement {number}, `{statement.text}`, is {'true' if statement.true else 'false'}: "
-            f"{statement.because}.",
-            page=statement.page,
-            mistakes=(f"statement-{number}",),
-        )
-        for number, (statement, said) in enumerate(zip(exercise.statements, judged, strict=True), 1)
-        if bool(said) != statement.true
-    ]
+    for number, (statement, said) in enumerate(zip(exercise.statements, judged, strict=True), 1):
+        if bool(said) != statement.true:  # the first alone: all of them would be the answer
+            sentence = (
+                f"Statement {number}, `{statement.text}`, is "
+                f"{'true' if statement.true else 'false'}: {statement.because}."
+            )
+            name = (f"statement-{number}",)
+            wrong = Finding("essential", sentence, page=statement.page, mistakes=name)
+            return Report(exercise.name, "not passed", (wrong,))
     key = Finding(
         "informative",
         "Nobody graded your own words. A good answer contains:\n"
         + "\n".join(f"- {point}" for point in exercise.key),
         page=exercise.page,
     )
-    return _report(exercise, [*findings, key], "You judged every statement as it is.")
+    return _report(exercise, [key], "You judged every statement as it is.")

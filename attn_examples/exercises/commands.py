@@ -76,8 +76,8 @@ def run_exercises(options: argparse.Namespace) -> int:
     states: dict[str, str] = {}
     left: list[str] = []
     for exercise in ALL_EXERCISES:
-        names = (f"{exercise.name}.py", f"{exercise.name.replace('-', '_')}.py")
-        files = [folder / name for name in names if (folder / name).is_file()]
+        names = dict.fromkeys((exercise.name, exercise.name.replace("-", "_")))
+        files = [file for name in names if (file := folder / f"{name}.py").is_file()]
         states[exercise.name] = _state_of(exercise, files[0]) if files else "no file"
         left += [f"{file.name} was not checked: {files[0].name} was" for file in files[1:]]
     print(list_states(states))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attn_examples.checks import shape_of
+from attn_examples.exercises.answers import read_whole_numbers
 from attn_examples.exercises.spec import TOLERANCE, FunctionExercise
 
 __all__: list[str] = []
 
 PITFALLS = "concepts/pitfalls.html"
+_LARGEST = 10**5  # numbers in a part of an answer: none that is right has as many
 
 
 class UnreadableError(Exception):
@@ -29,6 +33,8 @@ def describe(value: Any) -> str:
         inside = ", ".join(type(item).__name__ for item in value[:4])
         dots = ", ..." if len(value) > 4 else ""
         return f"a {type(value).__name__} of {len(value)} ({inside}{dots})"
+    if type(value) is dict:
+        return f"a dict with the keys {', '.join(f'{key!r:.20}' for key in islice(value, 6))}"
     if type(value) in (bool, int, float):
         return f"the number {value!r:.40}" if type(value) is not bool else f"{value}"
     if isinstance(value, type):
@@ -83,6 +89,8 @@ def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
         raise UnreadableError(f"{called} {describe(value)}, not a torch tensor{hint}")
     if value.device.type != "cpu":
         raise UnreadableError(f"{called} on the device {value.device}, the input is not")
+    if value.numel() > _LARGEST:
+        raise UnreadableError(f"{called} {describe(value)}, much larger than the input calls for")
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
         raise UnreadableError(f"{called} not a plain (dense) tensor: {value.layout}")
     if value.is_complex():
@@ -93,6 +101,8 @@ def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
             f"{holds} {value.dtype} and not torch.bool: a mask is "
             f"True where attention is allowed; `~mask` and `masked_fill` rely on it"
         )
+    if value.is_floating_point() and torch.finfo(value.dtype).eps > TOLERANCE:
+        raise UnreadableError(f"{holds} {value.dtype}, which rounds to three digits")
     if not wants_bool and not value.is_floating_point():
         raise UnreadableError(f"{holds} {value.dtype} and not floating-point numbers")
     return torch.Tensor.detach(value).as_subclass(Tensor).double()
@@ -100,18 +110,15 @@ def read_tensor(value: Any, name: str, exercise: FunctionExercise) -> Tensor:
 
 def read_index(value: Any) -> Tensor:
     """Return a pair of whole numbers as a tensor, or raise `UnreadableError`."""
-    if isinstance(value, Tensor):
-        if value.device.type != "cpu" or value.is_complex():
-            raise UnreadableError(f"Your function returned {describe(value)}, not `(layer, head)`")
-        value = value.tolist()
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
+    try:
+        if isinstance(value, (str, Set)):  # a set has no order
+            raise ValueError
+        layer, head = read_whole_numbers(value)
+    except (ValueError, TypeError, OverflowError):
         raise UnreadableError(
             f"Your function returned {describe(value)}, not two whole numbers, `(layer, head)`"
-        )
-    numbers = [v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for v in value]
-    if not all(type(number) in (int, float) and number == int(number) for number in numbers):
-        raise UnreadableError("Your function returned two things that are not whole numbers")
-    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
+        ) from None
+    return torch.tensor((layer, head), dtype=torch.float64, device="cpu")
 
 
 def agree(got: Tensor, want: Tensor, tolerance: float = TOLERANCE) -> bool:

@@ -38,6 +38,7 @@ __all__: list[str] = []
 
 _PATIENCE = 2.0  # seconds to look for a smaller input
 _AT_MOST = 4  # mistakes named together
+_FLOAT32 = 1e-6  # how far from float64 a few numbers rounded to float32 lead
 _SIMPLER = (
     "Your function runs where its input has no dimension of the heads: `transpose(-2, -1)` and "
     "`dim=-1` count from the end and work for any number of dimensions."
@@ -131,8 +132,10 @@ class Examiner:
             problem = self._caught(trap)
             if problem:
                 return [problem]
-        problem = self._precision() or (self._gradient() if self.exercise.differentiable else None)
-        return [problem] if problem else []
+        found = self._precision()
+        if self.exercise.differentiable and not any(f.kind == "essential" for f in found):
+            found += self._gradient()
+        return found
 
     # Calls
 
@@ -374,82 +377,90 @@ class Examiner:
         shown = [one for one in tried if one.trouble] or tried
         return self._with_example("essential", sentence, page, shown, names, (case,))
 
-    def _precision(self) -> Finding | None:
+    def _precision(self) -> list[Finding]:
         """Tell where float64 input does not give float64 output."""
-        case = self.exercise.cases[-1]
-        arguments = self._made(case, Draw(), case.sizes)
-        doubles = tuple(map(_doubled, arguments))
-        if not any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments):
-            return None
-        ran = self._run(doubles)
-        start = "With float64 input"
-        if ran.trouble:
-            fact = _ended(ran.trouble)[:-1]
-        else:
+        remark: list[Finding] = []
+        page = self.exercise.page
+        for case in self.exercise.cases:
+            arguments = tuple(map(_doubled, self._made(case, Draw(), case.sizes)))
+            if self.exercise.dtype == "index" or not any(map(_floating, arguments)):
+                return []
+            ran = self._run(arguments)
             values = ran.value if isinstance(ran.value, (tuple, list)) else (ran.value,)
-            if self.exercise.dtype == "index":
-                return None
-            dtypes = {v.dtype for v in values if isinstance(v, Tensor)}
-            right = self._right(doubles)
-            got = read_parts(self.exercise, ran.value)
-            exact = all(agree(got[name], right[name], 1e-9) for name in right)
-            if exact and dtypes == {torch.float64}:
-                return None
-            names = ", ".join(str(d) for d in sorted(dtypes, key=str))
-            fact = f"it gives {names}" if dtypes != {torch.float64} else "it computes in float32"
-        return Finding(
-            "essential",
-            f"{start}: {fact}. Somewhere float32 is forced: keep the dtype of the input.",
-            page=self.exercise.page,
-            mistakes=("float32",),
-        )
+            dtypes = sorted({str(getattr(v, "dtype", "")) for v in values})
+            if ran.trouble or dtypes != ["torch.float64"]:
+                fact = ran.trouble or f"it gives {', '.join(dtypes)}"
+                sentence = (
+                    f"With float64 input: {_ended(fact)} Somewhere another dtype is forced: keep "
+                    f"that of the input."
+                )
+                return [Finding("essential", sentence, page=page, mistakes=("float32",))]
+            right, got = self._right(arguments), read_parts(self.exercise, ran.value)
+            if not same_parts(got, right, tuple(right), _FLOAT32):
+                sentence = (
+                    "In float64 the numbers differ by more than rounding to float32 explains: is "
+                    "something small added that the formula does not have, such as 1e-5?"
+                )
+                return [Finding("essential", sentence, page=page, mistakes=("inexact",))]
+            if not same_parts(got, right, tuple(right), 1e-9):
+                sentence = (
+                    "In float64 it is right to 6 digits, not to 9: a number is rounded to float32, "
+                    "as `torch.sqrt(torch.tensor(5))` rounds it and `5 ** 0.5` does not, or "
+                    "something as small as 1e-8 is added."
+                )
+                remark = [Finding("actionable", sentence, page=page, mistakes=("rounded",))]
+        return remark
 
-    def _gradient(self) -> Finding | None:
+    def _gradient(self) -> list[Finding]:
         """Tell where gradients do not arrive, or not the right ones."""
-        cases: list[Case | Trap] = [self.exercise.cases[-1], *self.exercise.traps]
-        for case in cases:
+        remark: list[Finding] = []
+        page, main = self.exercise.page, self.exercise.returns
+        if "output" in main:  # what is returned beside it is often only looked at
+            main = ("output",)
+        for case in (*self.exercise.cases, *self.exercise.traps):
             arguments = tuple(map(_doubled, self._made(case, Draw(), case.sizes)))
             mine, right = _followed(arguments), _followed(arguments)
             with torch.enable_grad():
                 ran = run_quietly(self.function, _trimmed(mine), self.seconds)
                 if ran.trouble:
                     if self.overwritten and "in-place operation" in ran.trouble:  # told already
-                        return None
+                        return remark
                     trouble = ran.trouble[0].lower() + _ended(ran.trouble)[1:]
                     sentence = f"The output is right, but with gradients: {trouble}"
-                    return Finding("actionable", sentence, page=self.exercise.page)
+                    return [Finding("essential", sentence, page=page, mistakes=("no-gradient",))]
+                got, want = _parts(ran.value), _parts(self.exercise.right(*right))
                 try:
-                    found = _gradients(ran.value, mine)
+                    found = _gradients(got, mine)
                 except RuntimeError as error:
-                    return self._backward(error)
-                on_the_way = found is not None and _nan_on_the_way(ran.value, mine)
-                wanted = _gradients(self.exercise.right(*right), right)
-            if found is None:
-                return Finding(
-                    "actionable",
-                    "No gradient flows through your output, so nothing could be trained: "
-                    "`detach`, `.data`, `.tolist()`, `.numpy()` or `no_grad` cuts it off.",
-                    page=self.exercise.page,
-                    mistakes=("no-gradient",),
-                )
-            names = [
-                name
-                for name, argument in zip(self.exercise.parameters, mine, strict=False)
-                if isinstance(argument, Tensor) and argument.requires_grad
-            ]
-            spoilt = [n for n, g in zip(names, found, strict=True) if bool(g.isnan().any())]
-            if spoilt or on_the_way:
-                return self._nan_gradient(spoilt)
-            for g, w in zip(found, wanted or (), strict=True):
-                if not agree(g, w, 1e-6):
-                    return Finding(
-                        "actionable",
-                        "The output is right, but its gradient is not: a part of the computation "
-                        "is cut off from it, by `detach`, `.data` or `no_grad`.",
-                        page=self.exercise.page,
-                        mistakes=("no-gradient",),
+                    return [self._backward(error)]
+                names = [n for n, a in zip(self.exercise.parameters, mine, strict=False)
+                         if _floating(a)]  # fmt: skip
+                spoilt = [n for n, g in zip(names, found, strict=True)
+                          if g is not None and bool(g.isnan().any())]  # fmt: skip
+                if spoilt or (isinstance(case, Trap) and _nan_on_the_way(got, mine)):
+                    return [*remark, self._nan_gradient(spoilt)]
+                for parts in (main, self.exercise.returns):
+                    chosen = [self.exercise.returns.index(name) for name in parts]
+                    given, wanted = (
+                        _gradients([values[i] for i in chosen], inputs)
+                        for values, inputs in ((got, mine), (want, right))
                     )
-        return None
+                    lost = {
+                        name: g is None
+                        for name, g, w in zip(names, given, wanted, strict=True)
+                        if w is not None and not agree(torch.zeros_like(w) if g is None else g, w,
+                                                       1e-6)
+                    }  # fmt: skip
+                    # weights may be copied into a module, which then learns in their place
+                    copied = all(
+                        missing and (name.startswith("w_") or name == "v")
+                        for name, missing in lost.items()
+                    )
+                    if lost and (parts == main) and not copied:
+                        return [_cut_off("essential", lost, given, page)]
+                    if lost:
+                        remark = remark or [_cut_off("actionable", lost, given, page)]
+        return remark
 
     def _nan_gradient(self, spoilt: list[str]) -> Finding:
         """Tell of NaN in the gradients of the named arguments, or on the way to them."""
@@ -633,9 +644,12 @@ def _named_parts(exercise: FunctionExercise, value: Any) -> dict[str, Tensor]:
     }
 
 
+def _floating(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.is_floating_point()
+
+
 def _doubled(argument: Any) -> Any:
-    floating = isinstance(argument, Tensor) and argument.is_floating_point()
-    return argument.double() if floating else argument
+    return argument.double() if _floating(argument) else argument
 
 
 def _untouched(now: Tensor, before: Tensor) -> bool:
@@ -652,35 +666,46 @@ def _trimmed(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _followed(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Let the floating-point arguments record gradients."""
-    return tuple(
-        a.clone().requires_grad_() if isinstance(a, Tensor) and a.is_floating_point() else a
-        for a in arguments
-    )
+    return tuple(a.clone().requires_grad_() if _floating(a) else a for a in arguments)
 
 
-def _gradients(value: Any, arguments: tuple[Any, ...]) -> list[Tensor] | None:
-    """Differentiate a weighted sum of the last-named output; None where no gradient flows."""
-    parts = value if isinstance(value, (tuple, list)) else (value,)
+def _parts(value: Any) -> Sequence[Tensor]:
+    return value if isinstance(value, (tuple, list)) else (value,)
+
+
+def _gradients(parts: Sequence[Tensor], arguments: tuple[Any, ...]) -> list[Tensor | None]:
+    """Differentiate a weighted sum of the parts; None where no gradient arrives."""
     total = torch.zeros((), dtype=torch.float64, device="cpu")
     for part in parts:
         finite = part[part.isfinite()].double()  # scores of -inf add nothing
         total = total + (finite * torch.linspace(1, 2, finite.numel(), dtype=torch.float64)).sum()
-    inputs = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
+    inputs = [a for a in arguments if _floating(a)]
     if not total.requires_grad:
-        return None
-    found = torch.autograd.grad(total, inputs, allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(a) if g is None else g for g, a in zip(found, inputs, strict=True)]
+        return [None for _ in inputs]
+    return list(torch.autograd.grad(total, inputs, allow_unused=True, retain_graph=True))
 
 
-def _nan_on_the_way(value: Any, arguments: tuple[Any, ...]) -> bool:
+def _nan_on_the_way(parts: Sequence[Tensor], arguments: tuple[Any, ...]) -> bool:
     """Whether NaN comes up in the backward pass, even where a mask hides it from the end."""
     try:
         with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
             warnings.simplefilter("ignore")
-            _gradients(value, arguments)
+            _gradients(parts, arguments)
     except RuntimeError as error:
         return "nan values" in str(error)
     return False
+
+
+def _cut_off(kind: Any, lost: dict[str, bool], given: list[Tensor | None], page: str) -> Finding:
+    """Tell which inputs get no gradient, or not the right one."""
+    if all(gradient is None for gradient in given):
+        start = "No gradient flows through your output, so nothing could be trained"
+    else:
+        of = " and ".join(f"`{name}`" for name in lost)
+        start = f"The numbers are right, but the gradient of {of} is not: a part is cut off"
+    cutters = "`detach`, `.data`, `.tolist()`, `.numpy()` or `no_grad`"
+    sentence = f"{start}; {cutters} does that, and so does a copy of a weight."
+    return Finding(kind, sentence, page=page, mistakes=("no-gradient",))
 
 
 def _ended(sentence: str) -> str:
@@ -737,6 +762,9 @@ def _hint(trouble: str, function: Callable[..., Any]) -> tuple[str, tuple[str, .
             "it was taken: `keepdim=True` keeps it with size 1."
         )
         return hint, ("keepdim",)
+    if "Boolean value of Tensor" in trouble:
+        hint = " A tensor is neither true nor false: ask `if mask is not None`."
+        return hint, ("mask-truth",)
     if re.search(r"(@ *|matmul\([^`]*)\w+\.transpose\(1, ?2\)", trouble):
         hint = (
             " In four dimensions `transpose(1, 2)` swaps heads and positions: `transpose(-2, -1)`."

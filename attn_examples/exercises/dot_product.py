@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from attn_examples.exercises.compare import PITFALLS
 from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Mistake, Sizes, Trap
 from attn_examples.exercises.variations import (
+    FIXED_SCALES,
     HEAD_SCALES,
     KEYS_RESHAPED,
     LATE_SCALE,
@@ -114,6 +115,7 @@ def _without_heads(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 _QKV_SIZES = {"N": 2, "H": 3, "L": 5, "D": 4, "V": 6}
+_ALIKE = dict.fromkeys("NHLDV", 3)
 _LONGER = _QKV_SIZES | {"extra": 2}
 _MASK_GROUPS = ("without a mask", "with a mask", "with other sizes")
 _QKV_CASES = (
@@ -126,6 +128,8 @@ _QKV_CASES = (
     Case(2, _without_mask, {"N": 3, "H": 2, "L": 4, "extra": 2, "D": 5, "V": 3}),
     Case(2, _with_mask, {"N": 3, "H": 2, "L": 4, "extra": 2, "D": 5, "V": 3}),
     Case(2, _with_mask, {"N": 1, "H": 1, "L": 1, "extra": 2, "D": 3, "V": 1}),
+    Case(0, _without_mask, _ALIKE),  # what tells keys from values, or heads from the batch?
+    Case(1, _with_mask, _ALIKE),
 )
 
 
@@ -163,6 +167,8 @@ def _returned(
         return output, steps["masked"]
     if what == "transposed":
         return output, weights.mT
+    if what == "batch":
+        return output, weights.mean(0)
     if what == "summed":
         return output, weights.sum(1)
     return output, weights.mean(1)
@@ -196,6 +202,7 @@ _RETURNED = tuple(
             "the weights are averaged over the heads, as torch's module does by default",
             f"{PITFALLS}#weights-averaged-over-heads",
         ),
+        ("return-batch", "batch", "the weights are averaged over the batch", _PAGE),
         (
             "return-summed",
             "summed",
@@ -206,7 +213,7 @@ _RETURNED = tuple(
 )
 
 # without HEAD_SCALES where there are no heads
-_ONE_MAP = (*SCALES, LATE_SCALE, *SOFTMAXES, *MASKINGS, *MIXINGS, *SCORINGS)
+_ONE_MAP = (*SCALES, *FIXED_SCALES, LATE_SCALE, *SOFTMAXES, *MASKINGS, *MIXINGS, *SCORINGS)
 _QKV_TABLE = (*_ONE_MAP, *HEAD_SCALES, SOFTMAX_HEADS, MASK_HEADS)
 
 
@@ -338,6 +345,7 @@ FOUR_STEPS = FunctionExercise(
         *(Case(1, case.make, case.sizes) for case in _QKV_CASES[3:6]),
         Case(2, _with_mask, _QKV_CASES[7].sizes),
         Case(2, _with_mask, _QKV_CASES[8].sizes),
+        Case(1, _with_mask, _ALIKE),
     ),
     mistakes=(
         *from_options(_QKV_TABLE, _four),
@@ -428,12 +436,15 @@ SCALED_SCORES = FunctionExercise(
     groups=("with as many queries as keys", "where L and S differ", "with other sizes"),
     cases=(
         Case(0, _pair, {"N": 2, "H": 3, "L": 5, "D": 4}),
+        Case(0, _pair, _ALIKE),
         Case(1, _pair, {"N": 2, "H": 3, "L": 5, "extra": 2, "D": 4}),
         Case(2, _pair, {"N": 3, "H": 2, "L": 4, "extra": 3, "D": 5}),
         Case(2, _pair, {"N": 1, "H": 1, "L": 1, "extra": 2, "D": 3}),
     ),
     mistakes=(
-        *from_options((*SCALES, *HEAD_SCALES, *SCORINGS[1:3], KEYS_RESHAPED), _wrong_scores),
+        *from_options(
+            (*SCALES, *FIXED_SCALES, *HEAD_SCALES, *SCORINGS[1:3], KEYS_RESHAPED), _wrong_scores
+        ),
         Mistake(
             "scores-transposed",
             "the scores are transposed, or queries and keys swapped: row i belongs to query i",
@@ -474,7 +485,7 @@ def changed_projections(
 ) -> tuple[Tensor, Tensor]:
     """Project and attend, right unless one of the options says otherwise."""
     rest = dict(options)
-    project = rest.pop("project", "")
+    project, returned = rest.pop("project", ""), rest.pop("returned", "weights")
     if project == "width":
         rest["divisor"] = lambda q, k: x.shape[-1] ** 0.5
     query, key, value = _linear(x, w_q), _linear(context, w_k), _linear(context, w_v)
@@ -511,7 +522,10 @@ def changed_projections(
     elif project == "asked":
         query, key, value = _linear(context, w_q), _linear(x, w_k), _linear(x, w_v)
     steps = changed_attention(query, key, value, mask, style=style, **rest)
-    return steps["output"], steps["weights"]
+    if project == "residual":
+        steps["output"] = steps["output"] + x
+    steps |= {"transposed": steps["weights"].mT, "batch": steps["weights"].mean(0)}
+    return steps["output"], steps[returned]
 
 
 _WHO = "concepts/queries-keys-values.html#who-does-what"
@@ -547,6 +561,12 @@ PROJECTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
         ("raw-key", "raw-key", "the keys are not projected", _WHO),
         ("raw-qk", "raw-qk", "queries and keys are not projected", _WHO),
         ("raw-all", "raw-all", "nothing is projected: the input itself is used", _WHO),
+        (
+            "residual",
+            "residual",
+            "x is added to the output: a residual connection comes after the layer",
+            "concepts/four-steps.html#each-output-is-a-weighted-sum",
+        ),
     )
 )
 _CROSSED: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
@@ -596,7 +616,7 @@ def _reversed_self(scale: bool, x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor
 
 
 # no mask comes in
-_NO_MASK = (*SCALES, LATE_SCALE, *SOFTMAXES, *MIXINGS, *SCORINGS, *TWO_AT_ONCE[:3])
+_NO_MASK = (*SCALES, *FIXED_SCALES, LATE_SCALE, *SOFTMAXES, *MIXINGS, *SCORINGS, *TWO_AT_ONCE[:3])
 _SELF_MISTAKES = (
     *from_options((*_NO_MASK, *PROJECTIONS), _self_wrong),
     *(
@@ -692,8 +712,10 @@ CROSS_ATTENTION = FunctionExercise(
     ),
     cases=(
         Case(0, partial(_cross_equal, False), {"N": 2, "L": 5, "E": 12}),
+        Case(0, partial(_cross_equal, False), {"N": 4, "L": 4, "E": 4}),
         Case(1, partial(_cross_case, False), _CROSS),
         Case(2, partial(_cross_equal, True), {"N": 2, "L": 5, "E": 12}),
+        Case(2, partial(_cross_equal, True), {"N": 4, "L": 4, "E": 4}),
         Case(2, partial(_cross_case, True), _CROSS),
         Case(2, _cross_padded, _CROSS),
         Case(3, partial(_cross_case, False), {"N": 3, "L": 4, "extra": 3, "E": 8, "C": 5, "D": 6}),
@@ -706,6 +728,15 @@ CROSS_ATTENTION = FunctionExercise(
             "weights and output are returned in the other order",
             lambda *a: changed_projections("zero", {}, *a)[::-1],
             _PAGE,
+        ),
+        *(
+            Mistake(
+                m.name, m.cause, partial(changed_projections, "zero", {"returned": what}), m.page
+            )
+            for what, m in zip(
+                ("scores", "masked", "transposed", "", "batch"), _RETURNED[1:], strict=False
+            )
+            if what
         ),
     ),
     page="types/heads/cross.html#formula",

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from attn_examples.exercises.compare import PITFALLS
 from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Mistake, Sizes, Trap
 from attn_examples.exercises.variations import (
+    FIXED_SCALES,
     HEAD_SCALES,
     KEYS_RESHAPED,
     LATE_SCALE,
@@ -84,6 +85,7 @@ SPLIT_HEADS = FunctionExercise(
         Case(0, _split_case, {"N": 2, "L": 5, "H": 1, "D": 12}),
         Case(1, _split_case, {"N": 2, "L": 5, "H": 3, "D": 4}),
         Case(1, _split_case, {"N": 2, "L": 3, "H": 3, "D": 3}),
+        Case(1, _split_case, {"N": 3, "L": 3, "H": 3, "D": 3}),
         Case(2, _split_case, {"N": 3, "L": 4, "H": 2, "D": 5}),
         Case(2, _split_case, {"N": 1, "L": 1, "H": 2, "D": 1}),
     ),
@@ -173,6 +175,7 @@ MERGE_HEADS = FunctionExercise(
         Case(0, _merge_case, {"N": 2, "H": 1, "L": 5, "D": 12}),
         Case(1, _merge_case, {"N": 2, "H": 3, "L": 5, "D": 4}),
         Case(1, _merge_case, {"N": 2, "H": 3, "L": 3, "D": 3}),
+        Case(1, _merge_case, {"N": 3, "H": 3, "L": 3, "D": 3}),
         Case(2, _merge_case, {"N": 3, "H": 2, "L": 4, "D": 5}),
         Case(2, _merge_case, {"N": 1, "H": 2, "L": 1, "D": 1}),
     ),
@@ -236,6 +239,8 @@ def changed_multi_head(
         arguments = (x.transpose(0, 1), w_q, w_k, w_v, w_o, num_heads, mask)
         return changed_multi_head(style, rest, *arguments).transpose(0, 1)
     query, key, value = _three(project, x, w_q, w_k, w_v, num_heads)
+    if split == "scaled":
+        split, rest["divisor"] = "ignored", lambda q, k: (q.shape[-1] / num_heads) ** 0.5
     H = 1 if split == "ignored" else num_heads
     if split == "positions":  # heads meet heads, within a position
         q, k, v = (split_otherwise("not-moved", part, H) for part in (query, key, value))
@@ -351,6 +356,12 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         f"{PITFALLS}#num-heads-is-accepted-and-ignored",
         {"split": "ignored"},
     ),
+    (
+        "heads-ignored",
+        "there is one head as wide as the input, though its scale is that of num_heads",
+        f"{PITFALLS}#num-heads-is-accepted-and-ignored",
+        {"split": "scaled"},
+    ),
     # before the next two, which with one head are the same
     ("output-missing", "there is no output projection", _PROJECTION, {"out": "none"}),
     *(
@@ -456,6 +467,7 @@ _HEADS_SIZES = {"N": 2, "L": 5, "H": 3, "D": 4}
 # the first scale of SCORINGS, "swapped", is w_q and w_k swapped: it is in _AROUND
 _HEADS_TABLE = (
     *SCALES[:4],
+    *FIXED_SCALES,
     *HEAD_SCALES,
     LATE_SCALE,
     *SOFTMAXES,
@@ -486,6 +498,8 @@ MULTI_HEAD = FunctionExercise(
         Case(0, partial(_multi_case, "quiet"), {"N": 2, "L": 5, "D": 12}),
         Case(1, partial(_multi_case, ""), _HEADS_SIZES),
         Case(1, partial(_multi_case, "quiet"), _HEADS_SIZES),
+        Case(1, partial(_multi_case, ""), {"N": 4, "L": 4, "H": 2, "D": 2}),
+        Case(2, partial(_multi_case, "both"), {"N": 4, "L": 4, "H": 2, "D": 2}),
         Case(2, partial(_multi_case, "causal"), _HEADS_SIZES),
         Case(2, partial(_multi_case, "both"), _HEADS_SIZES),
         Case(2, partial(_multi_case, "both"), _HEADS_SIZES | {"N": 3}),

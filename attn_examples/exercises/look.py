@@ -31,7 +31,7 @@ SENTENCE = "The cat sat on the mat"
 
 def chosen_head(how: str, maps: Tensor) -> list[int]:
     """Return (layer, head) of the previous-token head, or of another for other `how`."""
-    layers, heads = maps.shape[:2]
+    layers, heads, T = maps.shape[:3]
     score = {
         "next": lambda: maps.diagonal(1, -2, -1).mean(-1),
         "own": lambda: maps.diagonal(0, -2, -1).mean(-1),
@@ -43,6 +43,9 @@ def chosen_head(how: str, maps: Tensor) -> list[int]:
         "two-back": lambda: maps.diagonal(-2, -2, -1).mean(-1),
         "sharpest": lambda: maps.amax(-1).mean(-1),
         "no-dims": lambda: maps.diagonal(-1).mean(-1),
+        "median": lambda: maps.diagonal(-1, -2, -1).median(-1).values,
+        "most-often": lambda: (maps.argmax(-1) == torch.arange(T, device="cpu") - 1).sum(-1),
+        "wrapped": lambda: maps.diagonal(-1, -2, -1).sum(-1) + maps[..., 0, -1],
         "any": lambda: maps.flatten(-2).amax(-1),
     }.get(how, lambda: maps.diagonal(-1, -2, -1).mean(-1))()
     index = int(score.argmax())
@@ -82,6 +85,11 @@ _CHOICES = (
     ("divided-by-layers", "the place in the flattened list, divided by the number of layers and "
      "not of heads", _BACK),
     ("by-layer", "the best layer on average and the best head on average, found apart", _BACK),
+    ("median", "the head with the largest MEDIAN weight on a token before: take the mean", _BACK),
+    ("most-often", "the head in which the token before comes first most often: average the weights",
+     _BACK),
+    ("wrapped", "the head that is found when the first token, which has none before it, is counted "
+     "too: index -1 is the last column", _BACK),
     ("smallest", "the head whose smallest weight on a token before is largest: average instead",
      _BACK),
 )  # fmt: skip
@@ -124,9 +132,9 @@ def _maps(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
     order = torch.randperm(layers * heads, generator=draw.generator, device="cpu").tolist()
     steps = torch.arange(T, device="cpu")
     distance = steps.unsqueeze(-1) - steps  # queries after keys
-    for place, head in enumerate(order[:10]):
+    for place, head in enumerate(order[:12]):
         boosted = (
-            distance == 1,  # the head that is looked for
+            distance == 0,  # the head that is looked for, in the rows where it looks elsewhere
             (distance == 1) & (steps.unsqueeze(-1) == T - 1),
             distance == -1,
             distance == 0,
@@ -136,11 +144,26 @@ def _maps(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
             (distance == 3) & (steps.unsqueeze(-1) == T - 1),
             (steps == T - 2).expand(T, T),
             distance != 0,
+            distance < -T,
+            distance == 1 - T,
         )[place]
         # drawn, so that which of them looks least at any place is left to chance
         strength = 5.0 + 3.0 * draw.integers(0, 100, 1).item() / 100
-        scores[head] += {0: 2.5, 1: 12.0, 7: 24.0}.get(place, strength) * boosted
-    return (scores.softmax(-1).view(layers, heads, T, T),)
+        scores[head] += {1: 12.0, 7: 24.0}.get(place, strength) * boosted
+    maps = scores.softmax(-1)
+    # Weights on the token before: in two rows, and in the others. On average the head that is
+    # looked for has the most. The second is more even than it, or less even, which other
+    # averages prefer; the third has more only with what row 0 gives to the last token.
+    high = torch.randperm(T - 1, generator=draw.generator, device="cpu")[:2] + 1
+    even = bool(draw.integers(0, 2, 1))
+    pairs = ((0.5, 0.5), (0.98, 0.05)) if even else ((0.98, 0.22), (0.42, 0.42))
+    for head, (top, low) in zip((order[0], *order[10:12]), (*pairs, (0.45, 0.35)), strict=False):
+        given = torch.where(torch.isin(steps, high), top, low).unsqueeze(-1)
+        rest = maps[head] * (distance != 1)
+        rest = rest / rest.sum(-1, keepdim=True)
+        maps[head] = torch.where(steps.unsqueeze(-1) == 0, maps[head],
+                                 (1 - given) * rest + given * (distance == 1))  # fmt: skip
+    return (maps.view(layers, heads, T, T),)
 
 
 LOOK_BY_CODE = FunctionExercise(
@@ -153,8 +176,8 @@ LOOK_BY_CODE = FunctionExercise(
     groups=("in 3 layers of 4 heads", "with other sizes"),
     cases=(
         *(Case(0, _maps, {"layers": 3, "heads": 4, "T": 7}) for _ in range(6)),
-        *(Case(1, _maps, {"layers": 5, "heads": 2, "T": 6}) for _ in range(6)),
-        *(Case(1, _maps, {"layers": 2, "heads": 5, "T": 8}) for _ in range(6)),
+        *(Case(1, _maps, {"layers": 6, "heads": 2, "T": 6}) for _ in range(6)),
+        *(Case(1, _maps, {"layers": 2, "heads": 6, "T": 8}) for _ in range(6)),
     ),
     mistakes=tuple(
         Mistake(name, f"you return {cause}", partial(chosen_head, name), page)

@@ -253,6 +253,18 @@ WINDOW_MASK = FunctionExercise(
             _CORNER,
         ),
         Mistake(
+            "window-corner",
+            "the window is counted from the upper left corner, though the causal diagonal is not",
+            lambda L, S, w: (ahead(L, S) <= 0) & (ahead_upper(L, S) > -w),
+            _CORNER,
+        ),
+        Mistake(
+            "mask-corner-window",
+            "the causal diagonal begins in the upper left corner, though the window does not",
+            lambda L, S, w: (ahead_upper(L, S) <= 0) & (ahead(L, S) > -w),
+            _CORNER,
+        ),
+        Mistake(
             "mask-clamped",
             "the offset S - L is cut off at 0: that fails where there are more queries than keys",
             lambda L, S, w: (

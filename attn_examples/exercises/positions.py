@@ -73,6 +73,7 @@ SINUSOIDAL_POSITIONS = FunctionExercise(
         Case(0, _table_case, {"L": 5, "pairs": 6}),
         Case(1, _table_case, {"L": 12, "pairs": 4}),
         Case(1, _table_case, {"L": 7, "pairs": 8}),
+        Case(1, _table_case, {"L": 200, "pairs": 4}),  # far enough for a base of 9999 to show
         Case(1, _table_case, {"L": 3, "pairs": 1}),
         Case(1, _table_case, {"L": 1, "pairs": 2}),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import linecache
+import os
 import random
 import re
 import signal
@@ -17,13 +18,14 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 __all__ = ["Ran", "run_quietly", "undisturbed"]
 
 _KEPT = 300  # characters of what was printed; the rest is counted only
+_ENDS = re.compile("_exit|abort|kill|killpg|raise_signal|exec[lv].*")
 _LIBRARIES = tuple(
     sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -93,7 +95,7 @@ def run_quietly(function: Callable[..., Any], arguments: tuple[Any, ...], second
     before = _settings()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with redirect_stdout(paper), redirect_stderr(paper):
+        with redirect_stdout(paper), redirect_stderr(paper), _kept_alive():
             try:
                 ran.value = _limited(lambda: call_learner(function, arguments), seconds)
             except KeyboardInterrupt:
@@ -104,7 +106,7 @@ def run_quietly(function: Callable[..., Any], arguments: tuple[Any, ...], second
             except SystemExit as error:
                 ran.hopeless = True
                 where = _where(error)
-                ran.trouble = f"Your code ends the program (`exit`){where}: return a value instead"
+                ran.trouble = f"Your code ends the program{where}: return a value instead"
             except BaseException as error:
                 ran.unfinished = isinstance(error, NotImplementedError)
                 said = _raised(error)
@@ -144,6 +146,24 @@ def undisturbed() -> Iterator[None]:
             numpy.random.set_state(array)
         if devices is not None:
             cuda.set_rng_state_all(devices)
+
+
+def _leave(*arguments: object) -> NoReturn:
+    raise SystemExit
+
+
+@contextmanager
+def _kept_alive() -> Iterator[None]:
+    """Let what would end Python at once, seen by no `except`, raise SystemExit."""
+    modules: tuple[Any, ...] = (os, sys.modules[os.name], signal)
+    endings = [(m, n, getattr(m, n)) for m in modules for n in dir(m) if _ENDS.fullmatch(n)]
+    for module, name, _ in endings:
+        setattr(module, name, _leave)
+    try:
+        yield
+    finally:
+        for module, name, ending in endings:
+            setattr(module, name, ending)
 
 
 class _Notepad(io.TextIOBase):

@@ -337,7 +337,9 @@ SOFTMAX = FunctionExercise(
     groups=("with three dimensions", "with another number of dimensions"),
     cases=(
         *(Case(0, partial(_scores, dim), _SOFTMAX_SIZES) for dim in (-1, 0, 1, 2, -2, -3)),
+        Case(0, partial(_scores, 1), {"N": 4, "L": 4, "S": 4}),
         Case(1, _many_dims, {"N": 2, "H": 3, "L": 5, "S": 4}),
+        Case(1, _many_dims, {"N": 1, "H": 1, "L": 1, "S": 1}),
         Case(1, _one_dim, {"S": 6}),
     ),
     mistakes=MISTAKES,

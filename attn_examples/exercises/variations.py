@@ -63,6 +63,8 @@ def changed_attention(
         turned = key.reshape(turned.shape)
     scores = query @ turned / (D**0.5 if divisor is None else divisor(query, key))
     masked = scores
+    if masking == "always":
+        mask = mask if mask is not None else scores.new_ones(scores.shape[-2:]).bool()
     if mask is not None:
         masked = _masked(scores, mask, masking, fill, style)
     weights = _normalized(masked, normalizing, dim, style)
@@ -73,6 +75,8 @@ def changed_attention(
     mixed = {"key": key, "query": query}.get(mixing, value)
     if mixing == "transposed":
         output = weights.mT @ value
+    elif mixing == "residual":
+        output = weights @ value + query
     elif mixing == "mean":
         output = weights @ value / value.shape[-2]
     else:
@@ -89,6 +93,15 @@ def _masked(scores: Tensor, mask: Tensor, masking: str, fill: float, style: str)
         return scores * mask
     if masking == "added":
         return scores + mask.to(scores.dtype)
+    if masking == "subtracted":
+        return scores - (~mask).to(scores.dtype)
+    L, S = scores.shape[-2:]
+    corner = {"strict": -1, "own-strict": -1, "own-next": 1}.get(masking, 0)
+    causal = torch.ones(L, S, dtype=torch.bool, device="cpu").tril(S - L + corner)
+    if masking == "strict":
+        mask = mask & causal
+    if masking.startswith("own") or masking == "always":
+        mask = causal
     if masking == "heads":  # (N, 1, L, S) meets the heads
         mask = mask.transpose(0, 1) if mask.dim() == 4 else mask
     if masking == "transposed":
@@ -173,6 +186,16 @@ HEAD_SCALES: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
             lambda q, k: q.shape[-3] ** 0.5,
         ),
     )
+)
+FIXED_SCALES: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
+    (
+        "hard-coded",
+        f"the scores are divided by the square root of {width}, a number written into the code, "
+        f"and not of head_dim as it comes",
+        f"{SOFTMAX_PAGE}#why-the-square-root-of-head-dim",
+        {"divisor": lambda q, k, width=width: width**0.5},
+    )
+    for width in (2, 3, 4, 5, 6, 8, 10, 12, 16, 64)
 )
 LATE_SCALE = (
     "scale-after-softmax",
@@ -273,6 +296,12 @@ MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         {"masking": "added"},
     ),
     (
+        "mask-subtracted",
+        "1 is taken off the forbidden scores, which still get a weight; -inf is wanted",
+        f"{PITFALLS}#a-mask-of-zeros-and-ones-is-added",
+        {"masking": "subtracted"},
+    ),
+    (
         "mask-weak",
         "forbidden scores are filled with -1, which still gets a weight, and not with -inf",
         f"{MASKS_PAGE}#is-1e9-as-good",
@@ -302,7 +331,29 @@ MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         f"{MASKS_PAGE}#the-right-axis",
         {"masking": "keys"},
     ),
+    (
+        "mask-strict",
+        "the diagonal is hidden too: a query does not see its own position",
+        "types/causal.html#formula",
+        {"masking": "strict"},
+    ),
+    *(
+        (
+            f"mask-{how}",
+            f"a causal mask of your own stands in place of the mask that is given{also}",
+            "types/causal.html#formula",
+            {"masking": how},
+        )
+        for how, also in (
+            ("own", ""),
+            ("own-strict", ", and it hides the diagonal"),
+            ("own-next", ", and it is off by one: a query sees the next position"),
+            ("always", ", and where none is given"),
+        )
+    ),
 )
+# what leaves a weight to what is forbidden, whatever the mask is
+WEAK_MASKS = MASKINGS[2:11]
 MASK_HEADS = (
     "mask-axis",
     "the batch of the mask meets the heads of the scores",
@@ -333,6 +384,12 @@ MIXINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "the weighted sum is divided by the number of keys once more",
         "concepts/four-steps.html#each-output-is-a-weighted-sum",
         {"mixing": "mean"},
+    ),
+    (
+        "mix-residual",
+        "the queries are added to the output: a residual connection comes after the layer",
+        "concepts/four-steps.html#each-output-is-a-weighted-sum",
+        {"mixing": "residual"},
     ),
 )
 KEYS_RESHAPED: tuple[str, str, str, dict[str, Any]] = (
@@ -422,7 +479,7 @@ def from_options(
     return tuple(
         Mistake(name, cause, partial(wrap, style, options), page)
         for name, cause, page, options in table
-        for style in STYLES
+        for style in (STYLES if name != "hard-coded" else STYLES[-1:])  # numbers enough
     )
 
 

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from docutils.core import publish_doctree
 
 from attn_examples.exercises.checking import ALL_EXERCISES
 from attn_examples.exercises.spec import Exercise
+from extensions.render.facts import minutes
 
 FOLDER = Path(__file__).parents[2] / "docs" / "exercises"
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))}
@@ -53,3 +55,8 @@ def test_it_has_hints_and_a_solution_and_says_how_long_it_takes(exercise: Exerci
     )
     assert TEXTS["index"].count(row) == 1
     assert TEXTS["index"].count(f"<ex-{exercise.name}>") == 1
+
+
+def test_the_time_that_a_page_promises_is_that_of_its_exercises_too() -> None:
+    text = "*Write, easy, 5 minutes.* Read this.\n\n*Write, hard, 20 minutes.* Read that.\n"
+    assert minutes(publish_doctree(text)) == 25

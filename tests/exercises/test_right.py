@@ -19,11 +19,12 @@ LOOPED_SOFTMAX = """
 def softmax(scores, dim):
     moved = scores.movedim(dim, -1)
     out = moved.new_zeros(moved.shape)
-    for row, result in zip(moved.reshape(-1, moved.shape[-1]), out.view(-1, moved.shape[-1])):
+    flat = out.view(-1, moved.shape[-1])
+    for i, row in enumerate(moved.reshape(-1, moved.shape[-1])):
         allowed = row > -math.inf
         if allowed.any():
             e = torch.exp(row[allowed] - row[allowed].max())
-            result[allowed] = e / e.sum()
+            flat[i, allowed] = e / e.sum()
     return out.movedim(-1, dim)
 """
 EINSUM = """

@@ -142,7 +142,7 @@ def test_an_input_changed_in_place_is_told_once() -> None:
     report = check("scaled-dot-product", written(text))
     assert [finding.mistakes for finding in report.findings] == [("in-place",)]
     raising = changed(ATTENTION, "    d = ", "    query.numpy()\n    d = ")
-    sentence = check("scaled-dot-product", written(raising)).findings[1].sentence
+    sentence = found("scaled-dot-product", raising).sentence
     assert "with gradients: your code raised RuntimeError" in sentence
 
 

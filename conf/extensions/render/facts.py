@@ -37,10 +37,14 @@ def describe(doctree: nodes.document) -> str:
 
 
 def minutes(doctree: nodes.document) -> int:
-    """Return about how long it takes to read a page, its code included."""
+    """Return about how long a page takes: its words and code, and what its exercises promise."""
     kinds = (nodes.paragraph, nodes.literal_block, nodes.title)
     parts = [node for node in doctree.findall(nodes.TextElement) if isinstance(node, kinds)]
-    return max(1, round(sum(len(part.astext().split()) for part in parts) / WORDS_PER_MINUTE))
+    reading = round(sum(len(part.astext().split()) for part in parts) / WORDS_PER_MINUTE)
+    promised = (
+        re.search(r", (\d+) minutes\.$", e.astext()) for e in doctree.findall(nodes.emphasis)
+    )
+    return max(1, reading + sum(int(found[1]) for found in promised if found))
 
 
 def chapters(app: Sphinx) -> dict[str, tuple[str, int, int]]:
