@@ -6,7 +6,6 @@ code; the docstring stands in the reference.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import textwrap
@@ -18,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import attn_examples
+from attn_examples.standalone import shortened
 
 PACKAGE = Path(attn_examples.__file__).parent
 
@@ -39,7 +39,7 @@ class Listing(SphinxDirective):
             file = Path(inspect.getfile(found))
             self.env.note_dependency(str(file))
             files.append(file.relative_to(PACKAGE.parent).as_posix())
-            pieces.append(without_docstrings(inspect.getsource(found)))
+            pieces.append(shortened(textwrap.dedent(inspect.getsource(found))))
         text = "\n\n\n".join(pieces)
         block = nodes.literal_block(text, text, language="python", source=self.arguments[0])
         self.set_source_info(block)
@@ -62,25 +62,6 @@ def find(name: str) -> Any:
             found = getattr(found, part)
         return found
     raise ImportError(name)
-
-
-def without_docstrings(source: str) -> str:
-    """Leave out the docstrings of a piece of source, and keep all else as it is written."""
-    source = textwrap.dedent(source)
-    lines = source.splitlines()
-    drop: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-            continue
-        first = node.body[0]
-        if ast.get_docstring(node) is None:
-            continue
-        assert first.end_lineno is not None
-        drop.update(range(first.lineno, first.end_lineno + 1))
-        following = first.end_lineno + 1
-        if following <= len(lines) and not lines[following - 1].strip():
-            drop.add(following)  # the blank line after it
-    return "\n".join(line for number, line in enumerate(lines, 1) if number not in drop)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
