@@ -136,7 +136,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         ("docs/softmax.md", "Prose.", "Other prose.", set()),
         ("conf/static/site.css", "a", "a ", set()),
         ("docs/softmax.md", "zeros", "ones", {"softmax"}),
-        ("attn_examples/positions/absolute.py", "    return", "    0  # nothing\n    return", {"positions"}),
+        (
+            "attn_examples/positions/absolute.py",
+            "    return",
+            "    0  # nothing\n    return",
+            {"positions"},
+        ),
         ("attn_examples/normalizers/exponential.py", '"""', '"""Now: ', {"softmax", "positions"}),
         ("docs/numbers.txt", "one", "two", {"data"}),
         ("conf/pins.txt", "torch==", "torch== ", {"softmax", "positions", "data"}),
