@@ -52,7 +52,7 @@ def heatmap(
     *,
     title: str | None = None,
     values: bool | None = None,
-    vmax: float | None = None,
+    vmax: float | Tensor | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """Draw one attention map: a row for each query, a column for each key.
@@ -71,7 +71,7 @@ def heatmap(
     values : bool, optional
         Whether to print the numbers; by default up to 12 rows and columns. A figure of
         its own without numbers gets a colour bar.
-    vmax : float, optional
+    vmax : float or Tensor of one number, optional
         The number that gets the brightest colour; by default the largest weight.
         Give 1 to compare maps.
     ax : matplotlib Axes, optional
@@ -108,7 +108,7 @@ def heatmap(
     rows, columns = _both_labels(rows, columns, L, S)
     cells = weights.detach().double().cpu()
     _check_cells(cells)
-    vmax = None if vmax is None else _positive("vmax", vmax)
+    end = None if vmax is None else _positive("vmax", vmax)
     _check_kind("title", title, str | None, "a str")
     _check_kind("values", values, bool | None, "True or False")
     _check_kind("ax", ax, Axes | None, "one matplotlib Axes")
@@ -120,9 +120,10 @@ def heatmap(
             cell = max(0.24, cell)  # inches, for a label
         bar = 0.0 if show_values else 0.8
         _, ax = new_figure(1.6 + cell * S + bar, 1.2 + cell * L)
-    figure: Figure = ax.get_figure(root=True)
+    figure = ax.get_figure(root=True)  # of the whole, where the axes are in a part
+    assert isinstance(figure, Figure)
     with plt.rc_context(_STYLE):
-        top = (float(cells.max()) or 1.0) if vmax is None else vmax
+        top = (float(cells.max()) or 1.0) if end is None else end
         scale = Scale(0.0, top)
         _draw_cells(ax, cells, scale)
         if own and not show_values:

@@ -296,7 +296,8 @@ def test_the_scale_may_end_at_a_tensor() -> None:
 def test_a_map_can_go_into_part_of_a_figure() -> None:
     figure, _ = new_figure(4, 2)
     figure.clear()
-    ax = figure.subfigures(1, 2)[0].subplots()
+    parts: Any = figure.subfigures(1, 2)
+    ax = parts[0].subplots()
     assert heatmap(torch.rand(3, 3), ax=ax) is figure
 
 

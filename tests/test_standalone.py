@@ -188,6 +188,14 @@ MISUSES = {
     "no window": "sliding_window_mask(4, 4, 0)",
     "odd width": "sinusoidal(3, 5)",
     "corner": "causal_mask(2, 3, align='upper-right')",
+    "values beyond the keys": (
+        "MultiHeadAttention(12, 3)(x, x, torch.randn(2, 7, 12), need_weights=False)"
+    ),
+    "mask that repeats the batch": ("attention(q[:1], q[:1], q[:1], mask=m.expand(4, 1, 5, 5))"),
+    "mask that repeats the output": "MultiHeadAttention(12, 3)(x[:1], mask=m.expand(4, 5, 5))",
+    "bias that repeats the batch": (
+        "with_bias(lambda a, b: a @ b.mT, torch.zeros(4, 1, 5, 5))(q[:1], q[:1])"
+    ),
     "score that drops the batch": "attention(q, q, q, score=lambda a, b: (a @ b.mT)[0])",
     "normalizer that drops the batch": "attention(q, q, q, normalize=lambda s: s.softmax(-1)[0])",
 }
@@ -196,7 +204,9 @@ NOT_YET = {
     "float mask", "integer mask", "float mask of one head", "float mask, crossing",
     "float mask, causal", "float mask, weights", "float mask of four steps",
     "zeros and ones", "zeros and ones in sixteen bits", "integers", "negative length",
-    "no window", "score that drops the batch", "normalizer that drops the batch",
+    "no window", "values beyond the keys", "mask that repeats the batch",
+    "mask that repeats the output", "bias that repeats the batch",
+    "score that drops the batch", "normalizer that drops the batch",
 }  # fmt: skip
 
 
