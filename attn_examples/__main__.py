@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 
 import attn_examples
@@ -13,14 +14,35 @@ from attn_examples.standalone import one_file
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return the exit status: 0, 1 for not passed, or 2 for wrong use."""
+    """Run a command and return the exit status.
+
+    0, 1 for not passed, 2 for wrong use; as after a signal, 130 when interrupted and 141
+    when nobody reads on.
+    """
+    try:
+        try:
+            return run(arguments)
+        finally:
+            print(end="", flush=True)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what Python still flushes when it ends
+        return 141
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run a command; its wrong use prints one sentence."""
     parser = argparse.ArgumentParser(prog="python -m attn_examples", description=__doc__)
-    commands = parser.add_subparsers(title="commands", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     listing = commands.add_parser("list", help="list the mechanisms")
     listing.set_defaults(run=print_list)
-    copy = commands.add_parser("copy", help="print one mechanism as a file that needs torch alone")
-    copy.add_argument("name", help="as `list` shows it, for example MultiHeadAttention")
-    copy.add_argument("--checks", action="store_true", help="keep the checks of input")
+    copy = commands.add_parser("copy", help="print mechanisms as one file that needs torch alone")
+    copy.add_argument("names", metavar="NAME", nargs="*", help="as `list` shows it")
+    copy.add_argument(
+        "--checks", action="store_true", help="keep the checks of what torch refuses anyway"
+    )
     copy.set_defaults(run=print_copy)
     add_commands(commands)
     options = parser.parse_args(arguments)
@@ -46,7 +68,7 @@ def print_list(options: argparse.Namespace) -> int:
 
 def print_copy(options: argparse.Namespace) -> int:
     """Print the file."""
-    print(one_file(options.name, checks=options.checks), end="")
+    print(one_file(*options.names, checks=options.checks), end="")
     return 0
 
 

@@ -7,7 +7,9 @@ viridis, reads the same with the common kinds of colour blindness and in grey.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,9 +19,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as Scale
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from attn_examples.checks import check_count, check_float, check_labels, shape_of
+from attn_examples.checks import check_count, check_float, check_labels, check_number, shape_of
 
 __all__ = ["INK", "STEPS", "heads_grid", "heatmap", "new_figure", "steps_strip"]
 
@@ -44,12 +47,12 @@ _STYLE: Any = {
 
 def heatmap(
     weights: Tensor,
-    rows: Sequence[str] | None = None,
-    columns: Sequence[str] | None = None,
+    rows: ArrayLike | None = None,
+    columns: ArrayLike | None = None,
     *,
     title: str | None = None,
     values: bool | None = None,
-    vmax: float | None = None,
+    vmax: float | Tensor | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """Draw one attention map: a row for each query, a column for each key.
@@ -61,14 +64,14 @@ def heatmap(
     ----------
     weights : Tensor, shape (L, S)
         Weights, or any numbers from 0 up.
-    rows, columns : sequence of str, optional
+    rows, columns : sequence of str or numbers, array or Tensor, optional
         Labels of queries and keys, by default their numbers. With `rows` alone and
         L equal to S the columns have the same labels.
     title : str, optional
     values : bool, optional
         Whether to print the numbers; by default up to 12 rows and columns. A figure of
         its own without numbers gets a colour bar.
-    vmax : float, optional
+    vmax : float or Tensor of one number, optional
         The number that gets the brightest colour; by default the largest weight.
         Give 1 to compare maps.
     ax : matplotlib Axes, optional
@@ -83,9 +86,11 @@ def heatmap(
     ------
     ValueError
         If the map is not two-dimensional, is empty or holds a negative number, NaN or
-        infinity, if the labels do not fit, or `vmax` is not positive.
+        infinity, if there is not one label for each position, or `vmax` is not positive
+        and finite.
     TypeError
-        If the map is not a tensor.
+        If the map is not a tensor, labels are not a sequence of texts or numbers, or
+        another argument is not of its kind.
 
     Examples
     --------
@@ -100,24 +105,25 @@ def heatmap(
             f"and one head, or use heads_grid"
         )
     L, S = weights.shape
-    if columns is None and L == S:
-        columns = rows
-    check_labels("rows", rows, L)
-    check_labels("columns", columns, S)
+    rows, columns = _both_labels(rows, columns, L, S)
     cells = weights.detach().double().cpu()
     _check_cells(cells)
-    if vmax is not None and not vmax > 0:
-        raise ValueError(f"vmax ({vmax}) must be positive")
+    end = None if vmax is None else _positive("vmax", vmax)
+    _check_kind("title", title, str | None, "a str")
+    _check_kind("values", values, bool | None, "True or False")
+    _check_kind("ax", ax, Axes | None, "one matplotlib Axes")
     show_values = max(L, S) <= 12 if values is None else values
     own = ax is None
     if ax is None:
-        cell = 0.55 if show_values else max(0.24, min(0.45, 7.0 / max(L, S)))
+        cell = 0.55 if show_values else min(0.45, 7.0 / max(L, S))
+        if rows or columns:
+            cell = max(0.24, cell)  # inches, for a label
         bar = 0.0 if show_values else 0.8
         _, ax = new_figure(1.6 + cell * S + bar, 1.2 + cell * L)
-    figure = ax.get_figure()
+    figure = ax.get_figure(root=True)  # of the whole, where the axes are in a part
     assert isinstance(figure, Figure)
     with plt.rc_context(_STYLE):
-        top = (float(cells.max()) or 1.0) if vmax is None else vmax
+        top = (float(cells.max()) or 1.0) if end is None else end
         scale = Scale(0.0, top)
         _draw_cells(ax, cells, scale)
         if own and not show_values:
@@ -139,10 +145,10 @@ def heatmap(
 
 def heads_grid(
     weights: Tensor,
-    rows: Sequence[str] | None = None,
-    columns: Sequence[str] | None = None,
+    rows: ArrayLike | None = None,
+    columns: ArrayLike | None = None,
     *,
-    titles: Sequence[str] | None = None,
+    titles: ArrayLike | None = None,
     per_line: int = 4,
     size: float = 1.7,
 ) -> Figure:
@@ -152,9 +158,9 @@ def heads_grid(
     ----------
     weights : Tensor, shape (H, L, S)
         One map for each head.
-    rows, columns : sequence of str, optional
+    rows, columns : sequence of str or numbers, array or Tensor, optional
         Labels, drawn at the left and top edge of the grid where they have room.
-    titles : sequence of str, optional
+    titles : sequence of str or numbers, array or Tensor, optional
         A title for each head, by default "head 0" and so on.
     per_line : int, default 4
         Maps in a line, at most.
@@ -168,10 +174,12 @@ def heads_grid(
     Raises
     ------
     ValueError
-        If there are not three dimensions, a map is one that `heatmap` refuses, or
-        labels or titles do not fit.
+        If there are not three dimensions, a map is one that `heatmap` refuses, there is
+        not one label for each position or one title for each head, or `size` is not
+        positive and finite.
     TypeError
-        If the maps are not a tensor.
+        If the maps are not a tensor, labels are not a sequence of texts or numbers, or
+        another argument is not of its kind.
 
     Examples
     --------
@@ -186,15 +194,12 @@ def heads_grid(
             f"pick one batch entry"
         )
     heads, L, S = weights.shape
-    _check_cells(weights)
+    _check_cells(weights.detach().double().cpu())
     check_count("per_line", per_line)
     per_line = min(per_line, heads)
-    titles = [f"head {h}" for h in range(heads)] if titles is None else titles
-    check_labels("titles", titles, heads)
-    if columns is None and L == S:
-        columns = rows
-    check_labels("rows", rows, L)
-    check_labels("columns", columns, S)
+    size = _positive("size", size)
+    titles = _labels("titles", titles, heads) or [f"head {h}" for h in range(heads)]
+    rows, columns = _both_labels(rows, columns, L, S)
     lines = -(-heads // per_line)
     room = 0.55 if rows or columns else 0.1
     figure, _ = new_figure(
@@ -240,6 +245,8 @@ def steps_strip(*changed: str, note: str | None = None) -> Figure:
     ------
     ValueError
         If a name is not one of the four.
+    TypeError
+        If the note is not a str.
 
     Examples
     --------
@@ -253,6 +260,7 @@ def steps_strip(*changed: str, note: str | None = None) -> Figure:
     for name in changed:
         if name not in STEPS:
             raise ValueError(f"changed ({name!r}) must name a step: {', '.join(STEPS)}")
+    _check_kind("note", note, str | None, "a str")
     figure, ax = new_figure(6.4, 0.95 if note else 0.7)
     ax.set(xlim=(0, 4), ylim=(-0.45 if note else 0, 1))
     ax.set_axis_off()
@@ -286,7 +294,9 @@ def steps_strip(*changed: str, note: str | None = None) -> Figure:
                 arrowprops={"arrowstyle": "->", "color": INK},
             )
     if note:
-        ax.text(2, -0.25, note, ha="center", va="center", color=INK, style="italic")
+        ax.text(
+            2, -0.25, note, ha="center", va="center", color=INK, style="italic", parse_math=False
+        )
     return figure
 
 
@@ -307,12 +317,22 @@ def new_figure(
     figure : Figure
     axes : Axes, or an array of them, shape (lines, per_line), where there are several
 
+    Raises
+    ------
+    ValueError
+        If the width or height is not positive and finite, or a count less than 1.
+    TypeError
+        If one of them is not a number, or a count not a whole one.
+
     Examples
     --------
     >>> from attn_examples.figures import new_figure
     >>> figure, ax = new_figure(4, 2)
     >>> line = ax.plot([1, 2, 3], [2.0, 1.0, 0.5])
     """
+    width, height = _positive("width", width), _positive("height", height)
+    check_count("lines", lines)
+    check_count("per_line", per_line)
     single = lines == 1 and per_line == 1
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
@@ -322,6 +342,44 @@ def new_figure(
         figure.set_layout_engine("constrained", h_pad=0.1)  # titles clear of the ticks above
     plt.close(figure)
     return figure, axes[0, 0] if single else axes
+
+
+def _labels(name: str, labels: ArrayLike | None, count: int) -> list[str] | None:
+    """Make texts of labels: one for each position or head."""
+    if labels is None:
+        return None
+    found = labels.tolist() if hasattr(labels, "tolist") else labels  # NumPy's, torch's, pandas'
+    if not isinstance(found, Sequence):
+        raise TypeError(f"{name} ({type(labels).__name__}) must be a sequence of labels")
+    for label in found:
+        if not isinstance(label, str | Number):
+            raise TypeError(f"{name} holds {label!r} but a label must be a text or a number")
+    texts = [str(label) for label in found]
+    check_labels(name, texts, count)
+    return texts
+
+
+def _both_labels(
+    rows: ArrayLike | None, columns: ArrayLike | None, L: int, S: int
+) -> tuple[list[str] | None, list[str] | None]:
+    """Make texts of the labels of queries and keys: the same where they are as many."""
+    texts = _labels("rows", rows, L)
+    return texts, texts if columns is None and L == S else _labels("columns", columns, S)
+
+
+def _positive(name: str, value: Any) -> float:
+    """Return a length, or the end of a scale, as a plain number."""
+    if isinstance(value, Tensor) and value.dim() == 0:
+        value = value.item()
+    check_number(name, value)
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"{name} ({value}) must be positive and finite")
+    return float(value)
+
+
+def _check_kind(name: str, value: Any, kind: Any, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} ({type(value).__name__}) must be {wanted}")
 
 
 def _check_cells(cells: Tensor) -> None:
@@ -351,6 +409,8 @@ def _draw_cells(ax: Axes, cells: Tensor, scale: Scale) -> None:
         colors,
         edgecolors="none",
     )
+    if max(L, S) > 100:
+        return  # lines would hide the cells
     ax.hlines([i - 0.5 for i in range(L + 1)], -0.5, S - 0.5, color=INK, lw=0.3, alpha=0.4)
     ax.vlines([j - 0.5 for j in range(S + 1)], -0.5, L - 0.5, color=INK, lw=0.3, alpha=0.4)
 
@@ -362,7 +422,7 @@ def _print_value(ax: Axes, i: int, j: int, value: float, scale: Scale) -> None:
     ax.text(j, i, text, ha="center", va="center", color=color, fontsize=9)
 
 
-def _label(set_ticks: Any, labels: Sequence[str] | None, count: int, rotation: int) -> None:
+def _label(set_ticks: Any, labels: list[str] | None, count: int, rotation: int) -> None:
     if labels is None:
         step = max(1, count // 10)
         set_ticks(range(0, count, step))

@@ -1,7 +1,12 @@
 """Turn code that uses this package into code that runs without it.
 
-`python -m attn_examples copy` and the copy buttons of the site are made with `inline`. It
-puts the source of what is used, and of what that uses, before the code.
+`python -m attn_examples copy` prints what `one_file` makes, and the copy buttons of the site
+are made with `inline`. Both put the source of what is used, and of what that uses, before
+the code.
+
+That source has two kinds of guard. A call of `check_...` says in better words what torch
+refuses anyway; copies leave it out. What else raises, in place or in `refuse_...`, stands
+where the result would be wrong without a word; copies keep it.
 """
 
 from __future__ import annotations
@@ -17,53 +22,86 @@ import symtable
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import attn_examples
 
-__all__ = ["inline", "is_import", "names_in", "one_file", "rewrite", "shortened", "split"]
+__all__ = ["inline", "is_import", "names_in", "needs", "one_file", "rewrite", "shortened", "split"]
 
 _PACKAGE = "attn_examples"
 _LONG = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Imported = tuple[str, str, str]  # module, name there, name here
+_ON_MASKS = "# In a mask True means allowed: the opposite of nn.MultiheadAttention."
 
 
-def one_file(name: str, *, checks: bool = False) -> str:
-    """Return the source of one mechanism as a file that needs torch alone.
+def one_file(*names: str, checks: bool = False) -> str:
+    """Return the source of mechanisms as one file that needs torch alone.
 
     Parameters
     ----------
-    name : str
-        One of the names that `attn_examples` exports, such as "MultiHeadAttention".
+    *names : str
+        Names that `attn_examples` exports, such as "MultiHeadAttention".
     checks : bool, default False
-        Whether to keep the checks of input, which are longer than the mechanism.
+        Whether to keep the checks that say in better words what torch refuses anyway.
 
     Returns
     -------
     str
-        Imports, definitions in the order of their use, and the example of its docstring.
+        Imports and, each once, the definitions in the order of their use. Of a single
+        name also the example of its docstring, which does not run at import.
 
     Raises
     ------
     ValueError
-        If the package exports no such name; the closest ones are suggested.
+        If there is no name, or the package exports no such name; the closest ones are
+        suggested.
     """
-    if name not in attn_examples.__all__:
-        close = difflib.get_close_matches(name, attn_examples.__all__, n=3, cutoff=0.5)
-        hint = f"the closest are {', '.join(close)}" if close else "`list` shows all of them"
-        raise ValueError(f"name ({name!r}) must be one that attn_examples exports: {hint}")
-    example = list(_example(name))
-    lines = inline([f"from {_PACKAGE} import {name}", *example], checks=checks)
-    left_out = "docstrings shortened" + ("" if checks else ", checks of input left out")
+    if not names:
+        raise ValueError("names is empty but must name a mechanism: `list` shows all of them")
+    names = tuple(dict.fromkeys(names))
+    taken = _Taken(checks)
+    for name in names:
+        if name not in attn_examples.__all__:
+            close = difflib.get_close_matches(name, attn_examples.__all__, n=3, cutoff=0.5)
+            hint = f"the closest are {', '.join(close)}" if close else "`list` shows all of them"
+            raise ValueError(f"name ({name!r}) must be one that attn_examples exports: {hint}")
+        taken.take(_PACKAGE, name)
+    example = _example(names[0]) if len(names) == 1 else []
+    for text in example:  # it may use more of the package
+        for module, name, _ in _from_package(text):
+            taken.take(module, name)
+    python, torch = needs()
+    left_out = "" if checks else ", and checks of what torch refuses anyway left out"
     header = (
-        f"# {name}, from Attention by Example (attn_examples {metadata.version(_PACKAGE)}):\n"
-        f"# {left_out}.\n"
-        f"# SPDX-FileCopyrightText: 2026 The Attention by Example authors\n"
-        f"# SPDX-License-Identifier: MIT\n"
+        f"{', '.join(names)}, from Attention by Example (attn_examples "
+        f"{metadata.version(_PACKAGE)}), docstrings shortened{left_out}."
     )
-    return "\n".join([header, *lines]) + "\n"
+    comments = textwrap.wrap(header, 88, initial_indent="# ", subsequent_indent="# ")
+    comments.append(f"# Needs Python{python} and {torch}.")
+    if taken.has_masks:
+        comments.append(_ON_MASKS)
+    comments.append("# SPDX-FileCopyrightText: 2026 The Attention by Example authors")
+    comments.append("# SPDX-License-Identifier: MIT")
+    texts = [_sorted_imports(taken.imports), *taken.definitions.values()]
+    if example:
+        texts.append(_under_main(example, taken.imports))
+    return "\n".join([*comments, "", *_lay_out(texts)]) + "\n"
+
+
+def needs() -> tuple[str, str]:
+    """Return the least Python and torch, as in (">=3.11", "torch>=2.0").
+
+    Returns
+    -------
+    tuple of str
+        What pyproject.toml says of them.
+    """
+    about = metadata.metadata(_PACKAGE)
+    (torch,) = (r for r in metadata.requires(_PACKAGE) or () if r.startswith("torch"))
+    return about["Requires-Python"], torch
 
 
 def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
@@ -74,7 +112,7 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
     statements : sequence of str
         Source, each a top-level statement with the comments before it, as `split` gives.
     checks : bool, default False
-        Whether to keep the checks of input.
+        Whether to keep the checks that say in better words what torch refuses anyway.
 
     Returns
     -------
@@ -87,56 +125,75 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
     ValueError
         If the package is imported whole, as a module: it cannot be taken apart.
     """
-    definitions: dict[str, str] = {}
-    inside: dict[str, None] = {}  # imports that the definitions need
+    taken = _Taken(checks)
     for text in statements:
         for module, name, _ in _from_package(text):
-            _define(module, name, checks, definitions, inside)
-    binders: dict[str, set[str]] = {}  # what binds each name of the statements
+            taken.take(module, name)
+    definitions = list(taken.definitions.values())
+    outside = _movable(statements)
+    kept = [text for text in statements if text not in outside]
+
+    # a name may stand for one thing in the package and for another in the statements
+    theirs = set().union(*(names_in(text)[0] for text in kept if not _from_package(text)))
+    theirs |= _clashes(outside, taken.imports)
+    ours = set().union(*(names_in(text)[0] for text in (*definitions, *taken.imports)))
+    used = set().union(*(names_in(text)[1] for text in definitions))
+    shadowed = theirs & used & set(dir(builtins))
+    hidden = bool(theirs & ours or shadowed)
+
+    kept = [rest for text in kept if (rest := _without_package(text, hidden)).strip()]
+    if kept:
+        kept[0] = kept[0].lstrip("\n")
+    imports = [*outside, *taken.imports]
+    if hidden:
+        exported = sorted({name for text in statements for _, name, _ in _from_package(text)})
+        definitions = [_in_function(definitions, taken.imports, exported, shadowed)]
+        imports = outside
+    notes = [_ON_MASKS] if taken.has_masks else []
+    laid = _lay_out([_sorted_imports(imports), *notes, *definitions, *kept[:1]])
+    return laid + kept[1:]
+
+
+def _in_function(
+    definitions: list[str], imports: Iterable[str], exported: list[str], shadowed: set[str]
+) -> str:
+    """Put definitions into a function, which returns what is wanted of them by name."""
+    head = [f"from builtins import {', '.join(sorted(shadowed))}"] if shadowed else []
+    end = f"return dict({', '.join(f'{name}={name}' for name in exported)})"
+    lines = [*head, _sorted_imports(imports), *definitions, end]
+    body = textwrap.indent("\n\n".join(line for line in lines if line), "    ")
+    return f"def _{_PACKAGE}():\n{body}\n\n\n_{_PACKAGE} = _{_PACKAGE}()"
+
+
+def _movable(statements: Sequence[str]) -> list[str]:
+    """Return the imports that may go to the top, since nothing else binds their names."""
+    binders: dict[str, set[str]] = {}
     for text in statements:
         for name in names_in(text)[0] if not _from_package(text) else ():
             binder = _import_of(name, text) if is_import(text) else text
             binders.setdefault(name, set()).add(binder)
-    outside, kept = [], []
-    for text in statements:
-        once = all(len(binders.get(name, ())) == 1 for name in names_in(text)[0])
-        plain = is_import(text) and not _from_package(text) and not text.lstrip().startswith("#")
-        if plain and once:
-            outside.append(text)  # moving it to the top changes nothing
-        else:
-            kept.append(text)
-    taken = set().union(*(names_in(text)[0] for text in kept if not _from_package(text)))
-    taken |= _clashes(outside, inside)
-    own = set().union(*(names_in(text)[0] for text in (*definitions.values(), *inside)))
-    needed = set().union(*(names_in(text)[1] for text in definitions.values()))
-    shadowed = taken & needed & set(dir(builtins))
-    hidden = bool(taken & own or shadowed)  # two things of one name: ours go into a function
-    kept = [rest for text in kept if (rest := _without_package(text, hidden)).strip()]
-    if kept:
-        kept[0] = kept[0].lstrip("\n")
-    if not hidden:
-        return _lay_out(_sorted_imports([*outside, *inside]), list(definitions.values()), kept)
-    exported = sorted({name for text in statements for _, name, _ in _from_package(text)})
-    head = [f"from builtins import {', '.join(sorted(shadowed))}"] if shadowed else []
-    lines = [*head, _sorted_imports(inside), *definitions.values()]
-    lines.append(f"return dict({', '.join(f'{name}={name}' for name in exported)})")
-    body = textwrap.indent("\n\n".join(line for line in lines if line), "    ")
-    function = f"def _{_PACKAGE}():\n{body}\n\n\n_{_PACKAGE} = _{_PACKAGE}()"
-    return _lay_out(_sorted_imports(outside), [function], kept)
+    return [
+        text
+        for text in statements
+        if is_import(text)
+        and not _from_package(text)
+        and not text.lstrip().startswith("#")
+        and all(len(binders[name]) == 1 for name in names_in(text)[0])
+    ]
 
 
-def _lay_out(imports: str, definitions: list[str], kept: list[str]) -> list[str]:
+def _lay_out(texts: Iterable[str]) -> list[str]:
     """Put two empty lines around functions and classes, else one."""
     laid: list[str] = []
     was_long = False
-    for text in filter(None, (imports, *definitions, *kept[:1])):
+    for text in filter(None, texts):
         body = ast.parse(text).body  # empty where there is but a comment
-        is_long = bool(body) and isinstance(body[-1], _LONG)
+        is_long = bool(body) and isinstance(body[-1], (*_LONG, ast.If))
         if laid:
             laid += ["", ""] if is_long or was_long else [""]
         laid.append(text)
         was_long = is_long
-    return laid + kept[1:]
+    return laid
 
 
 @cache
@@ -204,8 +261,8 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
             if text is not None:
                 edits.append((_first_line(node), node.end_lineno or 0, text))
                 continue
-            for field in ("body", "orelse", "finalbody"):
-                if isinstance(inner := getattr(node, field, None), list) and inner:
+            for block in ("body", "orelse", "finalbody"):
+                if isinstance(inner := getattr(node, block, None), list) and inner:
                     visit(inner)
             for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
                 visit(part.body)
@@ -224,7 +281,7 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
 
 @cache
 def shortened(source: str, *, summary: bool = False, checks: bool = True) -> str:
-    """Leave out docstrings, or all but their first line, and if asked the checks of input."""
+    """Leave out docstrings, or all but their first line, and if asked calls of `check_...`."""
     first_lines = {
         node.body[0].lineno: docstring.splitlines()[0]
         for node in ast.walk(ast.parse(source))
@@ -248,11 +305,9 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_check(node: ast.stmt) -> bool:
-    """Tell what does nothing but raise, or call what raises, or hold such calls."""
-    if isinstance(node, ast.If) and not node.orelse:
-        return all(isinstance(inner, ast.Raise) for inner in node.body)
+    """Tell the call of a `check_...`, and a method of that name."""
     name = ""
-    if isinstance(node, ast.FunctionDef) and node.col_offset:  # a method
+    if isinstance(node, ast.FunctionDef) and node.col_offset:
         name = node.name
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         called = node.value.func
@@ -260,18 +315,28 @@ def _is_check(node: ast.stmt) -> bool:
     return name.startswith(("check_", "_check"))
 
 
-def _example(name: str) -> Iterator[str]:
-    """Yield the statements of a docstring's example, with results printed."""
+def _example(name: str) -> list[str]:
+    """Return the statements of a docstring's example, with results printed."""
+    statements = []
     docstring = inspect.getdoc(getattr(attn_examples, name)) or ""
     for example in doctest.DocTestParser().get_examples(docstring):
         source = example.source.rstrip("\n")
-        if example.exc_msg:
-            continue
         node = ast.parse(source).body[0]
         if isinstance(node, ast.Expr):
             value = ast.get_source_segment(source, node.value) or ""
             source = source.replace(value, f"print({value})", 1)
-        yield source
+        if not example.exc_msg:  # else it shows what is refused
+            statements.append(source)
+    return statements
+
+
+def _under_main(statements: Iterable[str], there: Iterable[str]) -> str:
+    """Put statements where they do not run at import, without the imports that are there."""
+    imports = [text for text in statements if is_import(text) and not _from_package(text)]
+    imports = [text for text in imports if text not in there]
+    rest = [text for text in statements if not is_import(text)]
+    body = "\n".join([*imports, *[""] * bool(imports), *rest])
+    return 'if __name__ == "__main__":\n' + textwrap.indent(body, "    ")
 
 
 # -- The package's own source --------------------------------------------------------
@@ -291,41 +356,63 @@ def _statements(module: str) -> tuple[dict[str, str], dict[str, str]]:
             bound |= {here for _, _, here in _from_package(text)}  # by a star, too
             imports |= dict.fromkeys(bound, text)
         else:
-            definitions |= dict.fromkeys(bound, text)  # after its overloads the function itself
+            for name in bound:  # after its overloads the function itself
+                definitions[name] = f"{definitions[name]}\n{text}" if name in definitions else text
     return definitions, imports
 
 
-def _define(
-    module: str, name: str, checks: bool, definitions: dict[str, str], inside: dict[str, None]
-) -> None:
-    """Add the definition of a name, after those of what it uses."""
-    defined, imported = _statements(module)
-    if name in imported:
-        for source_module, source_name, _ in _from_package(imported[name]):
-            if source_name == name:
-                _define(source_module, name, checks, definitions, inside)
-        if not _from_package(imported[name]):
-            line = _import_of(name, imported[name])
-            if clash := _clashes([line], inside):
+@dataclass
+class _Taken:
+    """What is taken from the package: definitions, and the imports that they need."""
+
+    checks: bool
+    definitions: dict[str, str] = field(default_factory=dict)  # by module.name, in order of use
+    imports: dict[str, None] = field(default_factory=dict)
+    has_masks: bool = False  # among what is taken or made by one of the functions
+
+    def take(self, module: str, name: str) -> None:
+        """Add the definition of a name, after those of what it uses."""
+        defined, imported = _statements(module)
+        if name in imported:
+            self._take_imported(module, name, imported[name])
+            return
+        if name not in defined:
+            raise ValueError(f"{module} has no {name}")
+        if f"{module}.{name}" in self.definitions:
+            return
+        tool = module.startswith(f"{_PACKAGE}.exercises.")  # its errors are its work
+        text = defined[name].strip("\n")
+        text = shortened(text, summary=not tool, checks=self.checks or tool)
+        for source_module, source_name, _ in _from_package(text):
+            self.take(source_module, source_name)
+        text = _without_package(text, hidden=False)
+        for used in sorted(names_in(text)[1] & {*defined, *imported}):
+            if used != name:
+                self.take(module, used)
+        if name in {full.rpartition(".")[2] for full in self.definitions}:
+            raise ValueError(f"{module}.{name} has the name of another definition of the package")
+        if text not in self.definitions.values():  # one statement may bind two names
+            self.definitions[f"{module}.{name}"] = text
+        self.has_masks |= not tool and _speaks_of_masks(text)
+
+    def _take_imported(self, module: str, name: str, text: str) -> None:
+        if not _from_package(text):
+            line = _import_of(name, text)
+            if clash := _clashes([line], self.imports):
                 raise ValueError(f"{module} imports another {clash.pop()} than the rest")
-            inside[line] = None
-        return
-    if name not in defined:
-        raise ValueError(f"{module} has no {name}")
-    tool = module.startswith(f"{_PACKAGE}.exercises.")  # no mechanism: its errors are its work
-    text = shortened(defined[name].strip("\n"), summary=not tool, checks=checks or tool)
-    if text in definitions.values():
-        return
-    nested = _from_package(text)
-    for source_module, source_name, _ in nested:
-        _define(source_module, source_name, checks, definitions, inside)
-    text = _without_package(text, hidden=False)
-    for used in sorted(names_in(text)[1] & {*defined, *imported}):
-        if used != name:
-            _define(module, used, checks, definitions, inside)
-    if name in {full.rpartition(".")[2] for full in definitions}:
-        raise ValueError(f"{module}.{name} has the name of another definition of the package")
-    definitions[f"{module}.{name}"] = text
+            self.imports[line] = None
+        for source_module, source_name, here in _from_package(text):
+            if here == name:
+                self.take(source_module, source_name)
+
+
+def _speaks_of_masks(source: str) -> bool:
+    """Tell whether a function, or an argument of one, has a name that ends in "mask"."""
+    return any(
+        (node.arg if isinstance(node, ast.arg) else node.name).endswith("mask")
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.arg | ast.FunctionDef)
+    )
 
 
 # -- Imports ---------------------------------------------------------------------------

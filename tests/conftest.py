@@ -19,6 +19,19 @@ settings.register_profile("site", deadline=None, max_examples=25, derandomize=Tr
 settings.load_profile("site")
 
 
+# The beginning of a program that has torch and refuses the package
+WITHOUT = """\
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "attn_examples":
+            raise ImportError("the piece imports attn_examples")
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)

@@ -231,14 +231,81 @@ def test_refuses_what_is_no_map(weights: Any, error: type[Exception], sentence: 
         ({"rows": ["a"]}, "rows has 1 labels but the map has 3 of them"),
         ({"rows": tokens(4)}, "rows has 4 labels but the map has 3 of them"),
         ({"columns": tokens(2)}, "columns has 2 labels but the map has 5 of them"),
-        ({"vmax": 0}, "vmax (0) must be positive"),
-        ({"vmax": -1.0}, "vmax (-1.0) must be positive"),
-        ({"vmax": float("nan")}, "vmax (nan) must be positive"),
+        ({"vmax": 0}, "vmax (0) must be positive and finite"),
+        ({"vmax": -1.0}, "vmax (-1.0) must be positive and finite"),
+        ({"vmax": float("nan")}, "vmax (nan) must be positive and finite"),
+        ({"vmax": float("inf")}, "vmax (inf) must be positive and finite"),
+        ({"columns": np.array(["a", "b"])}, "columns has 2 labels but the map has 5 of them"),
     ],
 )
 def test_refuses_labels_and_scales(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=says(sentence)):
         heatmap(torch.rand(3, 5), **settings)
+
+
+KINDS: list[tuple[Any, list[str]]] = [
+    (("a", "b"), ["a", "b"]),
+    (np.array(["a", "b"]), ["a", "b"]),
+    (np.array([3, 4]), ["3", "4"]),
+    (torch.tensor([3, 4]), ["3", "4"]),
+    (range(3, 5), ["3", "4"]),
+    ([np.str_("a"), 0.5], ["a", "0.5"]),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), KINDS)
+def test_takes_any_sequence_of_labels(given: Any, expected: list[str]) -> None:
+    (ax,) = heatmap(torch.eye(2), given).axes
+    assert labels(ax, "x") == labels(ax, "y") == expected
+    (ax,) = heatmap(torch.rand(3, 2), columns=given).axes
+    assert labels(ax, "x") == expected
+    grid = heads_grid(torch.rand(2, 2, 2), given, titles=given)
+    assert [ax.get_title() for ax in grid.axes] == expected
+    assert labels(grid.axes[0], "y") == expected
+
+
+WRONG_KINDS: list[tuple[dict[str, Any], str]] = [
+    ({"rows": 3}, "rows (int) must be a sequence of labels"),
+    ({"rows": {"a", "b", "c"}}, "rows (set) must be a sequence of labels"),
+    ({"rows": torch.tensor(3)}, "rows (Tensor) must be a sequence of labels"),
+    ({"rows": ["a", None, "c"]}, "rows holds None but a label must be a text or a number"),
+    ({"rows": np.eye(3)}, "rows holds [1.0, 0.0, 0.0] but a label must be a text or a number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        *WRONG_KINDS,
+        ({"vmax": "big"}, "vmax ('big') must be a number"),
+        ({"title": 5}, "title (int) must be a str"),
+        ({"values": np.eye(3)}, "values (ndarray) must be True or False"),
+        ({"ax": np.array([None, None])}, "ax (ndarray) must be one matplotlib Axes"),
+    ],
+)
+def test_refuses_what_is_of_another_kind(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TypeError, match=says(sentence)):
+        heatmap(torch.rand(3, 5), **settings)
+
+
+def test_the_scale_may_end_at_a_tensor() -> None:
+    weights = torch.rand(13, 13)
+    assert heatmap(weights, vmax=weights.max()).axes[1].get_ylim() == (0.0, float(weights.max()))
+
+
+def test_a_map_can_go_into_part_of_a_figure() -> None:
+    figure, _ = new_figure(4, 2)
+    figure.clear()
+    parts: Any = figure.subfigures(1, 2)
+    ax = parts[0].subplots()
+    assert heatmap(torch.rand(3, 3), ax=ax) is figure
+
+
+def test_a_long_map_stays_on_the_page() -> None:
+    figure = heatmap(torch.rand(300, 300))
+    assert max(figure.get_size_inches()) < 10
+    assert len(figure.axes[0].collections) == 1  # cells, and no lines that would hide them
+    assert heatmap(torch.rand(40, 40), range(40)).get_figheight() > 0.24 * 40  # labels need room
 
 
 # Many heads
@@ -330,6 +397,27 @@ def test_a_grid_has_the_titles_and_labels_it_is_given() -> None:
             TypeError,
             "per_line (1.5) must be a whole number",
         ),
+        *(
+            (torch.rand(2, 3, 3), {"size": size}, error, f"size ({size!r}) must be {wanted}")
+            for size, error, wanted in [
+                (-1, ValueError, "positive and finite"),
+                (0.0, ValueError, "positive and finite"),
+                (float("nan"), ValueError, "positive and finite"),
+                (float("inf"), ValueError, "positive and finite"),
+                ("big", TypeError, "a number"),
+                (None, TypeError, "a number"),
+            ]
+        ),
+        *(
+            (torch.rand(2, 3, 5), settings, TypeError, sentence)
+            for settings, sentence in WRONG_KINDS
+        ),
+        (
+            torch.rand(2, 3, 5),
+            {"titles": 2},
+            TypeError,
+            "titles (int) must be a sequence of labels",
+        ),
     ],
 )
 def test_a_grid_refuses(
@@ -384,3 +472,26 @@ def test_a_new_figure_is_in_style_and_closed() -> None:
     several, axes = new_figure(4, 2, lines=2, per_line=3)
     assert axes.shape == (2, 3)
     assert several.axes == list(axes.flat)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "sentence"),
+    [
+        ({"width": -1}, ValueError, "width (-1) must be positive and finite"),
+        ({"width": "wide"}, TypeError, "width ('wide') must be a number"),
+        ({"height": float("nan")}, ValueError, "height (nan) must be positive and finite"),
+        ({"lines": 0}, ValueError, "lines (0) must be at least 1"),
+        ({"per_line": 1.5}, TypeError, "per_line (1.5) must be a whole number"),
+    ],
+)
+def test_a_new_figure_refuses(
+    settings: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        new_figure(**({"width": 4, "height": 2} | settings))
+
+
+def test_a_note_is_text() -> None:
+    with pytest.raises(TypeError, match=says("note (int) must be a str")):
+        steps_strip("mask", note=5)  # type: ignore[arg-type]
+    assert r"$\nonsense$" in svg(steps_strip(note=r"$\nonsense$"))

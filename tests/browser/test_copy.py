@@ -13,18 +13,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
+from tests.conftest import WITHOUT
 
 Visiting = Callable[..., Visit]
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
-# In this environment the package is installed; a piece must not notice
-REFUSE = """\
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "attn_examples":
-            raise ImportError("the piece imports attn_examples")
-sys.meta_path.insert(0, Refuse())
-"""
 
 
 def paste(page: Any) -> str:
@@ -74,7 +66,7 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
     assert cell.locator("button.copy-runnable").inner_text() == "Copied"
     piece = paste(page)
     assert len(piece) > len(code)
-    done = run(REFUSE + piece, tmp_path)
+    done = run(WITHOUT + piece, tmp_path)
     assert done.returncode == 0, done.stderr
     shown = "\n".join(cell.locator(".output.stream pre").all_inner_texts()).strip()
     assert done.stdout.strip() == shown
@@ -101,7 +93,7 @@ def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> N
     details.locator("pre").hover()
     details.locator("button.copybtn").click()
     said(page, "shown")
-    done = run(REFUSE + paste(page), tmp_path)
+    done = run(WITHOUT + paste(page), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "torch.Size([2, 5, 12]) torch.Size([2, 5, 7])\n"
 

@@ -229,14 +229,6 @@ def named(printed: str, page: str) -> list[str]:
     return [place for place in places if f"docs/{page}.md" in place.splitlines()[0]]
 
 
-def test_listing_leaves_out_docstrings_and_keeps_the_rest() -> None:
-    source = (
-        '    def f(x):\n        """Say what.\n\n        More.\n        """\n\n'
-        "        # why\n        return x  # shape\n"
-    )
-    assert listing.without_docstrings(source) == ("def f(x):\n    # why\n    return x  # shape")
-
-
 def test_listing_finds_methods_and_refuses_what_is_not_there() -> None:
     from attn_examples import MultiHeadAttention
 

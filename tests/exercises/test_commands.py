@@ -10,8 +10,8 @@ import pytest
 
 from attn_examples.__main__ import main
 from attn_examples.standalone import inline
+from tests.conftest import WITHOUT
 from tests.exercises.learners import CAUSAL, IMPORTS, SOFTMAX
-from tests.test_standalone import WITHOUT
 
 
 def test_check_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from attn_examples.standalone import inline, is_import, one_file, split
+from attn_examples.standalone import inline, is_import, needs, one_file, split
 from extensions.execute.cache_key import files_behind
 from extensions.shared import ROOT, PerPage
 from extensions.slice.slicing import Page, quiet
@@ -84,12 +84,13 @@ def runnable(
 
 def header(texts: Sequence[str], origin: str) -> list[str]:
     """Say where a piece is from, and name what it needs besides torch (PEP 723)."""
-    needs = dependencies("\n".join(texts))
+    found = dependencies("\n".join(texts))
     lines = [f"# From {origin}. SPDX-License-Identifier: MIT", ""]
-    if set(needs) <= {"torch"}:
+    if set(found) <= {"torch"}:
         return lines
-    pins = ", ".join(f'"{name}=={version}"' for name, version in needs.items())
-    block = ["# /// script", '# requires-python = ">=3.11"', f"# dependencies = [{pins}]", "# ///"]
+    pins = ", ".join(f'"{name}=={version}"' for name, version in found.items())
+    python = f'# requires-python = "{needs()[0]}"'
+    block = ["# /// script", python, f"# dependencies = [{pins}]", "# ///"]
     return ["\n".join(block), *lines]
 
 
@@ -240,24 +241,26 @@ def _json(thing: Any) -> str:
 
 
 class OneFile(SphinxDirective):
-    """The directive `{one-file} MultiHeadAttention`: that mechanism as one file, folded."""
+    """The directive `{one-file} MultiHeadAttention`: as one file, folded; more names may follow."""
 
     required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         """Make a disclosure with the file in it."""
-        name = self.arguments[0]
+        names = self.arguments[0].split()
         try:
-            text = one_file(name).rstrip()
+            text = one_file(*names).rstrip()
         except ValueError as error:
             raise self.error(f"one-file: {error}") from error
-        for file in files_behind(ROOT, f"from attn_examples import {name}"):
+        for file in files_behind(ROOT, f"from attn_examples import {', '.join(names)}"):
             self.env.note_dependency(str(file))
-        block = nodes.literal_block(text, text, language="python", source=name)
+        block = nodes.literal_block(text, text, language="python", source=" ".join(names))
         self.set_source_info(block)
         lines = len(text.splitlines())
-        command = f"<code>python -m attn_examples copy {name}</code>"
-        summary = f"<code>{name}</code> as one file, {lines} lines, that needs torch alone"
+        command = f"<code>python -m attn_examples copy {' '.join(names)}</code>"
+        titles = ", ".join(f"<code>{name}</code>" for name in names)
+        summary = f"{titles} as one file, {lines} lines, that needs torch alone"
         opening = f'<details class="one-file"><summary>{summary}</summary><p>Also: {command}</p>'
         return [
             nodes.raw("", opening, format="html"),
