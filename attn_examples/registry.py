@@ -114,9 +114,13 @@ def families(root: Path = ROOT) -> list[tuple[str, str]]:
     """Return step and family of each file, in the order in which `__init__` adds them up."""
     found = []
     for step in ROOMS:
-        package = root / "attn_examples" / step / "__init__.py"
-        text = package.read_text(encoding="utf-8") if package.exists() else ".__all__"
-        found += [(step, family) for family in re.findall(r"(\w*)\.__all__", text)]
+        folder = root / "attn_examples" / step
+        if folder.is_dir():
+            order = re.findall(r"(\w+)\.__all__", (folder / "__init__.py").read_text("utf-8"))
+            others = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+            found += [(step, family) for family in dict.fromkeys(order + others)]
+        else:
+            found.append((step, ""))
     return found
 
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 import attn_examples
 from attn_examples import attention, causal_mask
-from attn_examples.registry import mechanisms
+from attn_examples.registry import ROOMS, mechanisms
 from tests.calls import CALLS, Call, Inputs, missing
 from tests.conftest import gradients, same
 
@@ -26,7 +26,8 @@ SMALL = Inputs(N=2, H=3, L=3, S=4)  # for numbers of derivatives
 
 def at(*steps: str) -> list[str]:
     """Name the ways to call the mechanisms of some steps, of all by default."""
-    return [way for way in CALLS if not steps or STEP[way.split(",")[0]] in steps]
+    steps = steps or tuple(ROOMS)
+    return [way for way in CALLS if STEP.get(way.split(",")[0]) in steps]
 
 
 def floats(result: Any) -> list[Tensor]:

@@ -137,20 +137,15 @@ def _of(mechanism: Mechanism) -> str:
 
 def _offered(root: Path, found: list[Mechanism]) -> Iterator[str]:
     """Compare what files export with what they say of it."""
-    listed = families(root)
-    for step in ROOMS:
-        for path in sorted((root / "attn_examples" / step).glob("*.py")):
-            file = Mechanism(step, path.stem).file
-            if path.stem == "__init__" or (step, path.stem) in listed:
-                continue
-            if literal(root, file, "__all__") or literal(root, file, "MECHANISMS"):
-                yield (
-                    f"{file} is not in __init__.py beside it: import it "
-                    f"there, and add its __all__ to the sum."
-                )
-    for step, family in listed:
+    for step, family in families(root):
         file = Mechanism(step, family).file
         exports = literal(root, file, "__all__")
+        package = _read(root / "attn_examples" / step / "__init__.py")
+        if exports and family and f"{family}.__all__" not in package:
+            yield (
+                f"{file} is not in __init__.py beside it: import it there, and add its __all__ "
+                f"to the sum."
+            )
         own = [mechanism for mechanism in found if mechanism.file == file]
         for name in exports:
             if name not in {mechanism.object for mechanism in own}:
