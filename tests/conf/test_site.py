@@ -197,14 +197,6 @@ def test_bad_pages_are_refused(site: Site, page: str, message: str) -> None:
     assert message in printed
 
 
-def test_listing_leaves_out_docstrings_and_keeps_the_rest() -> None:
-    source = (
-        '    def f(x):\n        """Say what.\n\n        More.\n        """\n\n'
-        "        # why\n        return x  # shape\n"
-    )
-    assert listing.without_docstrings(source) == ("def f(x):\n    # why\n    return x  # shape")
-
-
 def test_listing_finds_methods_and_refuses_what_is_not_there() -> None:
     from attn_examples import MultiHeadAttention
 

@@ -39,7 +39,7 @@ class Listing(SphinxDirective):
             file = Path(inspect.getfile(found))
             self.env.note_dependency(str(file))
             files.append(file.relative_to(PACKAGE.parent).as_posix())
-            pieces.append(without_docstrings(inspect.getsource(found)))
+            pieces.append(shortened(textwrap.dedent(inspect.getsource(found))))
         text = "\n\n\n".join(pieces)
         block = nodes.literal_block(text, text, language="python", source=self.arguments[0])
         self.set_source_info(block)
@@ -62,11 +62,6 @@ def find(name: str) -> Any:
             found = getattr(found, part)
         return found
     raise ImportError(name)
-
-
-def without_docstrings(source: str) -> str:
-    """Leave out the docstrings of a piece of source, and keep all else as it is written."""
-    return shortened(textwrap.dedent(source))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
