@@ -12,6 +12,8 @@ import importlib
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import soupsieve
@@ -28,23 +30,38 @@ SLOW = (
 )  # fmt: skip
 
 
+OURS = ("__main__", "attn_examples", "commands", "extensions")  # they may be edited
+
+
 class ForkingBuilder(Builder):  # type: ignore[misc]  # untyped
     """Builds a draft as conf/commands/build.py does, without a new Python."""
 
     def __call__(self, *, changed_paths: Sequence[Path]) -> None:
-        """Build, and say where the site is."""
-        process = multiprocessing.get_context("fork").Process(target=_build)
+        """Build, say where the site is, and load what the build had to load."""
+        names, sender = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(target=_build, args=(sender,))
         process.start()
+        sender.close()
+        try:
+            loaded = names.recv()
+        except EOFError:  # it ended before its time
+            loaded = []
         process.join()
         show_message(f"Serving on {self.uri}")
+        for name in loaded:
+            with suppress(Exception):  # it may be there for some other platform
+                importlib.import_module(name)
 
 
-def _build() -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] in {"commands", "extensions"}]:
-        del sys.modules[name]  # it may have been edited
+def _build(sender: Connection) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS[1:]]:
+        del sys.modules[name]
     from commands import build
 
-    sys.exit(build.main(["--draft", "--into", str(INTO)]))
+    before = set(sys.modules)
+    status = build.main(["--draft", "--into", str(INTO)])
+    sender.send([n for n in sys.modules if n not in before and n.split(".")[0] not in OURS])
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,7 @@ def runnable(
         else:
             before = [quiet(text) for cell in sources[:number] for text in split("\n" + cell)]
         own = split("\n" + source)
-        trees = [ast.parse(text) for text in (*before, *own)]
-        catches = any(isinstance(node, ast.Try) for tree in trees for node in ast.walk(tree))
+        catches = any(map(_catches, (*before, *own)))
         texts = inline([*before, *own], checks=catches or number in raising)
         files = read_files_of([*before, *own], folder)
         if not before and not files and "\n".join(texts).split() == source.split():
@@ -118,14 +117,8 @@ def _distribution(module: str) -> str:
 
 def read_files_of(texts: Sequence[str], folder: Path) -> list[str]:
     """Return statements that write the files a piece reads, where they are not there yet."""
-    named = {
-        node.value
-        for text in texts
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
     found = []
-    for name in sorted(named):
+    for name in sorted(set().union(*map(_strings, texts))):
         if Path(name).suffix == ".json" and (folder / name).is_file():
             content = json.dumps(json.loads((folder / name).read_text()), separators=(",", ":"))
             found.append(
@@ -134,6 +127,17 @@ def read_files_of(texts: Sequence[str], folder: Path) -> list[str]:
                 f"    Path({name!r}).write_text({content!r})\n"
             )
     return found
+
+
+@cache
+def _strings(text: str) -> set[str]:
+    nodes = ast.walk(ast.parse(text))
+    return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+@cache
+def _catches(text: str) -> bool:
+    return any(isinstance(node, ast.Try) for node in ast.walk(ast.parse(text)))
 
 
 def pasteable(texts: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from attn_examples.standalone import names_in, rewrite, split
 
@@ -258,6 +259,7 @@ class _Reader(ast.NodeVisitor):
         return origin in {"torch", "transformers", "x_transformers", "attn_examples"}
 
 
+@cache
 def quiet(text: str) -> str:
     """Leave out what an earlier statement only prints or asserts, but not what it defines."""
     kept = {
