@@ -93,6 +93,8 @@ def check_factor(name: str, value: Any) -> None:
 
 def check_probability(name: str, value: Any) -> None:
     """Raise unless `value` lies in [0, 1]."""
+    if type(value) is float and 0.0 <= value <= 1.0:
+        return
     check_number(name, value)
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} ({value}) must be a probability, from 0 to 1")
@@ -181,15 +183,11 @@ def check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) 
 
 def check_widths(query: Any, key: Any) -> None:
     """Raise unless queries and keys are equally wide, as every dot product needs."""
-    if (
-        isinstance(query, Tensor)
-        and isinstance(key, Tensor)
-        and query.dtype is key.dtype
-        and query.is_floating_point()
-        and query.device == key.device
-    ):
-        q, k = query.shape, key.shape
-        if len(q) > 1 and (q == k or (q[:-2] == k[:-2] and q[-1] == k[-1])):
+    if isinstance(query, Tensor) and isinstance(key, Tensor):
+        q, k, dtype = query.shape, key.shape, query.dtype
+        equal = q == k or (len(q) > 1 and q[:-2] == k[:-2] and q[-1] == k[-1])
+        same = dtype is key.dtype and query.device == key.device
+        if equal and same and len(q) > 1 and dtype.is_floating_point:
             return
     check_sequence("query", query)
     check_sequence("key", key)
@@ -312,12 +310,21 @@ def check_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
         )
 
 
+def check_bias(bias: Tensor, scores: Tensor) -> None:
+    """Raise unless `bias` can be repeated to the scores, and has their dtype and device."""
+    if bias.dtype != scores.dtype and not autocast_joins(bias, scores):
+        raise ValueError(f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype")
+    check_broadcast("bias", bias, scores.shape)
+    check_device("bias", bias, scores.device)
+
+
 def check_attn_mask(attn_mask: Any, scores: Tensor) -> None:
     """Raise unless `attn_mask` can be repeated to the scores, and is where they are."""
     if not isinstance(attn_mask, Tensor):
         raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
-    if attn_mask.shape != scores.shape[-2:]:
-        check_broadcast("attn_mask", attn_mask, scores.shape)
+    if attn_mask.device == scores.device and attn_mask.shape == scores.shape[-2:]:
+        return
+    check_broadcast("attn_mask", attn_mask, scores.shape)
     check_device("attn_mask", attn_mask, scores.device)
 
 
@@ -330,13 +337,14 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
         )
     if follows() or not attn_mask.numel():
         return
-    parts = [attn_mask]
-    if attn_mask.numel() > 4096:  # of most masks one row says it
-        parts.insert(0, attn_mask[(0,) * (attn_mask.dim() - 1)])
     try:
-        suspect = all(part.min().item() in (0, 1) for part in parts)
-        suspect = suspect and attn_mask.max().item() == 1
-        suspect = suspect and bool(((attn_mask == 0) | (attn_mask == 1)).all())
+        if attn_mask.numel() > 4096:  # of most masks one row says it
+            row = attn_mask[(0,) * (attn_mask.dim() - 1)]
+            if row.min().item() not in (0, 1):
+                return
+        if attn_mask.min().item() not in (0, 1) or attn_mask.max().item() != 1:
+            return
+        suspect = bool(((attn_mask == 0) | (attn_mask == 1)).all())
     except RuntimeError:  # under vmap, and in meta and fake tensors, there are no values
         return
     if suspect:

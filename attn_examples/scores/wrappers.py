@@ -6,14 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from attn_examples.checks import (
-    autocast_joins,
-    check_broadcast,
-    check_callable,
-    check_device,
-    check_float,
-    refuse_scores,
-)
+from attn_examples.checks import check_bias, check_callable, check_float, refuse_scores
 
 __all__ = ["with_bias"]
 
@@ -76,12 +69,7 @@ def with_bias(
     def biased(query: Tensor, key: Tensor) -> Tensor:
         scores = score(query, key)
         refuse_scores(scores, query, key)  # else the bias could repeat them
-        if bias.dtype != scores.dtype and not autocast_joins(bias, scores):
-            raise ValueError(
-                f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype"
-            )
-        check_broadcast("bias", bias, scores.shape)
-        check_device("bias", bias, scores.device)
+        check_bias(bias, scores)
         return scores + bias.to(scores.dtype)
 
     return biased
