@@ -42,10 +42,10 @@ def step_by_step(query: Tensor, key: Tensor) -> bool:
         key.shape[-2] == 0  # no key, and no largest score
         or query.is_meta
         or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or torch.is_autocast_enabled(query.device.type)
         or torch._C._are_functorch_transforms_active()  # torch.func: vmap, jvp, ...
-        or any(unpack_dual(x).tangent is not None for x in (query, key))
+        or any(unpack_dual(x)[1] is not None for x in (query, key))  # type: ignore[no-untyped-call]
     )
 
 

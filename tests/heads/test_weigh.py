@@ -91,11 +91,11 @@ def test_what_is_given_is_left_alone() -> None:
     assert all(torch.equal(x, copy) for x, copy in zip(given, copies, strict=True))  # type: ignore[arg-type]
 
 
-class Matrices(TorchDispatchMode):
+class Matrices(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collect all memory that holds a floating-point matrix of the scores' size."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: dict[int, Tensor] = {}  # holding them, so that no memory is used again
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -114,7 +114,7 @@ def test_one_matrix_forward_and_two_backward(is_causal: bool) -> None:
     assert weights is not None
     assert list(forward.found) == [weights.untyped_storage().data_ptr()]
     with Matrices() as backward:
-        output.sum().backward()
+        output.sum().backward()  # type: ignore[no-untyped-call]
     assert len(backward.found.keys() - forward.found.keys()) == 2  # of weights, of scores
 
 
@@ -133,7 +133,7 @@ MASKS = torch.rand(4, L, S) > 0.5
 
 def tangent(f: Callable[..., Tensor]) -> Tensor:
     with torch.no_grad(), forward_ad.dual_level():
-        seen: Tensor = forward_ad.unpack_dual(f(Q, forward_ad.make_dual(K, K.cos()), MASK)).tangent
+        seen: Tensor = forward_ad.unpack_dual(f(Q, forward_ad.make_dual(K, K.cos()), MASK)).tangent  # type: ignore[no-untyped-call]
         return seen
 
 
@@ -192,7 +192,7 @@ def test_compiles_whole_and_exports_every_length(mha: MultiHeadAttention) -> Non
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_trace_holds_the_steps_and_serves_every_length(mha: MultiHeadAttention) -> None:
     x = randn(3, 9, 12)
-    traced: Any = torch.jit.trace(mha, (randn(2, 5, 12),))
+    traced: Any = torch.jit.trace(mha, (randn(2, 5, 12),))  # type: ignore[no-untyped-call]
     same(traced(x)[1], mha(x)[1])
     assert "_Weigh" not in str(traced.inlined_graph)
 
