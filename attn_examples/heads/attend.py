@@ -10,6 +10,7 @@ from attn_examples.checks import (
     refuse_mask,
 )
 from attn_examples.core import attention, share_heads
+from attn_examples.heads.weigh import step_by_step, weigh
 from attn_examples.masks import causal_mask
 from attn_examples.normalizers import dropped, softmax
 
@@ -40,8 +41,12 @@ def attend(
     if need_weights:
         if grouped:
             key, value = share_heads(query, key), share_heads(query, value)
-        normalize = dropped(softmax, dropout_p)
-        return attention(query, key, value, mask=mask, normalize=normalize)
+        if step_by_step(query, key):
+            normalize = dropped(softmax, dropout_p)
+            return attention(query, key, value, mask=mask, normalize=normalize)
+        weights = weigh(query, key, mask)  # 1. score, 2. mask, 3. normalize
+        weights = F.dropout(weights, dropout_p)
+        return weights @ value, weights  # 4. mix
     # on a CPU the kernel wants four dimensions: given fewer, it computes all the scores
     added = (None,) * (4 - query.dim())
     if mask is not None and mask.dim() > 2:
