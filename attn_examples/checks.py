@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__: list[str] = []
 
@@ -208,3 +208,118 @@ def check_labels(name: str, labels: Sequence[str] | None, length: int) -> None:
     """Raise unless there is one label for each position."""
     if labels is not None and len(labels) != length:
         raise ValueError(f"{name} has {len(labels)} labels but the map has {length} of them")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raise unless `value` can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} ({value!r}) must be callable: a function or a module")
+
+
+def check_projected(
+    name: str, tensor: Tensor, width_name: str, width: int, projection: nn.Module
+) -> None:
+    """Raise unless `tensor` is (..., length, width), and such as its projection takes."""
+    check_width(name, tensor, width_name, width)
+    hooked = projection._forward_pre_hooks or "forward" in projection.__dict__
+    if type(projection) is not nn.Linear or hooked:
+        return  # what wraps a layer may move and cast what it is given
+    weight = projection.weight
+    if tensor.device != weight.device:
+        raise ValueError(
+            f"{name} is on {tensor.device} but the module's weights are on {weight.device}: "
+            f"move one of them"
+        )
+    # autocast makes one dtype of the two, unless one is float64
+    if tensor.dtype != weight.dtype and (
+        torch.float64 in (tensor.dtype, weight.dtype)
+        or not torch.is_autocast_enabled(tensor.device.type)
+    ):
+        raise ValueError(
+            f"{name} is {tensor.dtype} but the module's weights are {weight.dtype}: "
+            f"convert one of them, for example {name}.to({weight.dtype})"
+        )
+
+
+def check_mask_shape(
+    mask: Tensor | None, query: Tensor, key_len: int, num_heads: int | None = None
+) -> None:
+    """Raise unless `mask` has a shape that a module takes, or 1 where it repeats."""
+    if mask is None:
+        return
+    *batch, L = query.shape[:-1]
+    shapes = [(L, key_len), (*batch, L, key_len)]
+    if num_heads is not None:
+        shapes.append((*batch, num_heads, L, key_len))
+    fits = (
+        all(m in (1, s) for m, s in zip(mask.shape, shape, strict=True))
+        for shape in shapes
+        if mask.dim() == len(shape)
+    )
+    if not any(fits):
+        *first, last = dict.fromkeys(map(str, shapes))
+        wanted = f"{', '.join(first)} or {last}" if first else last
+        raise ValueError(
+            f"mask has shape {shape_of(mask)} but must have {wanted}, with 1 where it repeats"
+        )
+    check_device("mask", mask, query.device)
+
+
+def check_follows(name: str, before: Tensor, tensor: Tensor) -> None:
+    """Raise unless `tensor` can follow what a cache holds, along the last dimension but one."""
+    expected = (*before.shape[:-2], tensor.shape[-2], before.shape[-1])
+    if tensor.shape != expected:
+        raise ValueError(
+            f"{name} has shape {shape_of(tensor)} but the cache holds {shape_of(before)}: "
+            f"all but the length must be equal, so use a new cache for another batch"
+        )
+    if (tensor.dtype, tensor.device) != (before.dtype, before.device):
+        raise ValueError(
+            f"{name} is {tensor.dtype} on {tensor.device} but the cache holds {before.dtype} "
+            f"on {before.device}: use a new cache"
+        )
+
+
+def refuse_mask(mask: Any) -> None:
+    """Raise unless `mask` is boolean: numbers would be added to the scores without a word."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask ({type(mask).__name__}) must be a torch.Tensor of dtype torch.bool")
+    if mask.dtype != torch.bool:
+        raise ValueError(
+            f"mask ({mask.dtype}) must be torch.bool, True where attention is allowed: "
+            f"call mask.bool(), or use with_bias(score, bias) for numbers to add to the scores"
+        )
+
+
+def refuse_bias(bias: Any) -> None:
+    """Raise unless `bias` is floating point: the fused kernel takes a boolean for a mask."""
+    if bias is None:
+        return
+    if not isinstance(bias, Tensor):
+        raise TypeError(f"bias ({type(bias).__name__}) must be a torch.Tensor")
+    if not bias.is_floating_point():
+        raise ValueError(
+            f"bias ({bias.dtype}) must be floating point, added to the scores: "
+            f"what is allowed is said with mask"
+        )
+
+
+def check_cache(cache: Any) -> None:
+    """Raise unless `cache` is None or does what `KVCache` does."""
+    if cache is not None and not (hasattr(cache, "append") and hasattr(cache, "length")):
+        raise TypeError(f"cache ({type(cache).__name__}) must be a KVCache, or act like one")
+
+
+def whole_numbers(name: str, numbers: Any, device: torch.device | str | None = None) -> Tensor:
+    """Make a tensor of whole numbers from what a user calls so."""
+    try:
+        tensor = torch.as_tensor(numbers, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} ({numbers!r}) must be whole numbers") from error
+    if tensor.numel() == 0:
+        tensor = tensor.long()  # an empty list has no dtype of its own
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} ({tensor.dtype}) must be whole numbers")
+    return tensor.long()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_examples.checks import (
-    check_mask,
-)
-from attn_examples.core import attention, share_heads
+from attn_examples.core import Normalize, Score, share_heads
 from attn_examples.masks import causal_mask
 from attn_examples.normalizers import dropped, softmax
+from attn_examples.scores import scaled_dot, with_bias
 
 __all__: list[str] = []
 
@@ -19,32 +18,67 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    need_weights: bool,
     *,
+    score: Score = scaled_dot,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
     is_causal: bool = False,
+    normalize: Normalize = softmax,
     dropout_p: float = 0.0,
+    enable_gqa: bool = False,
+    need_weights: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    """Run the four steps, or torch's fused kernel where nobody asks for the weights."""
+    """Run the four steps, or torch's fused kernel where it says the same.
+
+    That is where nobody asks for the weights, the score is `scaled_dot` and the normalizer
+    `softmax`. What is given has been checked by the modules.
+    """
     L, S = query.shape[-2], key.shape[-2]
-    grouped = query.dim() > 2 and query.shape[-3] != key.shape[-3]
-    if mask is not None:
-        check_mask(mask, (*query.shape[:-1], S), query.device)
+    fused = not need_weights and score is scaled_dot and normalize is softmax
     # torch aligns its own causal mask to the upper left: the same only where L == S
-    own_causal = is_causal and mask is None and L == S and not need_weights
-    if is_causal and not own_causal:
+    if is_causal and not (fused and mask is None and bias is None and L == S):
         past = causal_mask(L, S, device=query.device)
         mask = past if mask is None else past & mask
-    if need_weights:
-        if grouped:
-            key, value = share_heads(query, key), share_heads(query, value)
-        normalize = dropped(softmax, dropout_p)
-        return attention(query, key, value, mask=mask, normalize=normalize)
+        is_causal = False
+    if bias is not None:
+        bias = bias.to(query.dtype)
+    if fused:
+        if bias is not None:
+            mask = bias if mask is None else torch.where(mask, bias, float("-inf"))
+        return _fused(query, key, value, mask, dropout_p, is_causal, enable_gqa), None
+    if enable_gqa:
+        key, value = share_heads(query, key), share_heads(query, value)
+    if bias is not None:
+        score = with_bias(score, bias)
+    scores = score(query, key)  # 1. score: (..., L, S)
+    if not isinstance(scores, Tensor) or scores.shape != (*query.shape[:-1], S):
+        returned = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(
+            f"score returned {returned} but must return {(*query.shape[:-1], S)}, "
+            f"one number for each query and key"
+        )
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
+    weights = dropped(normalize, dropout_p)(scores)  # 3. normalize: each row of L
+    output = weights @ value  # 4. mix: (..., L, S) @ (..., S, Ev)
+    return output, weights if need_weights else None
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    enable_gqa: bool,
+) -> Tensor:
     # on a CPU the kernel wants four dimensions: given fewer, it computes all the scores
     added = (None,) * (4 - query.dim())
-    if mask is not None and mask.dim() > 2:
-        mask = mask[added]
+    if mask is not None:
+        mask = mask[(None,) * (4 - mask.dim())]
+    grouped = {"enable_gqa": True} if enable_gqa else {}  # which torch 2.4 does not know
     output = F.scaled_dot_product_attention(
-        query[added], key[added], value[added], mask, dropout_p, own_causal, enable_gqa=grouped
+        query[added], key[added], value[added], mask, dropout_p, is_causal, **grouped
     )
-    return output[(0,) * len(added)], None
+    return output[(0,) * len(added)]
