@@ -216,6 +216,12 @@ def check_callable(name: str, value: Any) -> None:
         raise TypeError(f"{name} ({value!r}) must be callable: a function or a module")
 
 
+def autocast_joins(*tensors: Tensor) -> bool:
+    """Tell whether autocast makes one dtype of theirs: it leaves float64 alone."""
+    enabled = torch.is_autocast_enabled(tensors[0].device.type)
+    return enabled and all(tensor.dtype != torch.float64 for tensor in tensors)
+
+
 def check_projected(
     name: str, tensor: Tensor, width_name: str, width: int, projection: nn.Module
 ) -> None:
@@ -230,14 +236,32 @@ def check_projected(
             f"{name} is on {tensor.device} but the module's weights are on {weight.device}: "
             f"move one of them"
         )
-    # autocast makes one dtype of the two, unless one is float64
-    if tensor.dtype != weight.dtype and (
-        torch.float64 in (tensor.dtype, weight.dtype)
-        or not torch.is_autocast_enabled(tensor.device.type)
-    ):
+    if tensor.dtype != weight.dtype and not autocast_joins(tensor, weight):
         raise ValueError(
             f"{name} is {tensor.dtype} but the module's weights are {weight.dtype}: "
             f"convert one of them, for example {name}.to({weight.dtype})"
+        )
+
+
+def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
+    """Raise unless a score has returned one number for each query and key: others repeat."""
+    L, S = query.shape[-2], key.shape[-2]
+    if not isinstance(scores, Tensor):
+        raise TypeError(
+            f"score returned {type(scores).__name__} but must return a torch.Tensor "
+            f"(..., {L}, {S}), one number for each query and key"
+        )
+    if scores.shape == (*query.shape[:-1], S):
+        return
+    check_batch("key", key, "query", query)
+    lead = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])  # type: ignore[no-untyped-call]
+    wanted = (*lead, L, S)
+    if scores.shape != wanted:
+        if scores.shape[-2:] != wanted[-2:]:
+            wanted = ("...", L, S)
+        raise ValueError(
+            f"score returned shape {shape_of(scores)} but must return "
+            f"({', '.join(map(str, wanted))}), one number for each query and key"
         )
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attn_examples.checks import refuse_scores
 from attn_examples.core import Normalize, Score, share_heads
 from attn_examples.masks import causal_mask
-from attn_examples.normalizers import dropped, softmax
-from attn_examples.scores import scaled_dot, with_bias
+from attn_examples.normalizers import softmax
+from attn_examples.scores import scaled_dot
 
 __all__: list[str] = []
 
@@ -40,26 +41,22 @@ def attend(
         past = causal_mask(L, S, device=query.device)
         mask = past if mask is None else past & mask
         is_causal = False
-    if bias is not None:
-        bias = bias.to(query.dtype)
     if fused:
         if bias is not None:
+            bias = bias.to(query.dtype)
             mask = bias if mask is None else torch.where(mask, bias, float("-inf"))
         return _fused(query, key, value, mask, dropout_p, is_causal, enable_gqa), None
     if enable_gqa:
         key, value = share_heads(query, key), share_heads(query, value)
-    if bias is not None:
-        score = with_bias(score, bias)
     scores = score(query, key)  # 1. score: (..., L, S)
-    if not isinstance(scores, Tensor) or scores.shape != (*query.shape[:-1], S):
-        returned = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(
-            f"score returned {returned} but must return {(*query.shape[:-1], S)}, "
-            f"one number for each query and key"
-        )
+    refuse_scores(scores, query, key)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
-    weights = dropped(normalize, dropout_p)(scores)  # 3. normalize: each row of L
+    weights = normalize(scores)  # 3. normalize: each row of L
+    if dropout_p > 0.0:
+        weights = F.dropout(weights, dropout_p)
     output = weights @ value  # 4. mix: (..., L, S) @ (..., S, Ev)
     return output, weights if need_weights else None
 
