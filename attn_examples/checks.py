@@ -34,10 +34,31 @@ def check_float(name: str, tensor: Any) -> None:
 
 def check_count(name: str, value: Any, *, least: int = 1) -> None:
     """Raise unless `value` is a whole number that is at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    check_whole(name, value)
+    refuse_below(name, value, least)
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Raise unless `value` is a whole number; a length that torch traces is one."""
+    if type(value) is int or isinstance(value, torch.SymInt):
+        return
+    traced = isinstance(value, Tensor) and value.dim() == 0 and follows()
+    if isinstance(value, bool) or not (traced or isinstance(value, Integral)):
         raise TypeError(f"{name} ({value!r}) must be a whole number")
+
+
+def refuse_below(name: str, value: int, least: int) -> None:
+    """Raise unless `value` is at least `least`; a length that torch follows is any."""
+    if torch.compiler.is_compiling() or isinstance(value, (torch.SymInt, Tensor)):
+        return
     if value < least:
         raise ValueError(f"{name} ({value}) must be at least {least}")
+
+
+def follows() -> bool:
+    """Tell whether torch compiles, exports or traces: it follows a call for all values."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
 
 
 def check_number(name: str, value: Any) -> None:
@@ -245,22 +266,22 @@ def check_projected(
 
 def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
     """Raise unless a score has returned one number for each query and key: others repeat."""
-    L, S = query.shape[-2], key.shape[-2]
     if not isinstance(scores, Tensor):
         raise TypeError(
-            f"score returned {type(scores).__name__} but must return a torch.Tensor "
-            f"(..., {L}, {S}), one number for each query and key"
+            f"score returned {type(scores).__name__} but must return a torch.Tensor, "
+            f"one number for each query and key"
         )
-    if scores.shape == (*query.shape[:-1], S):
+    q, k, s = query.shape, key.shape, scores.shape
+    if s[:-1] == q[:-1] and s[-1] == k[-2] and (q == k or q[:-2] == k[:-2]):
         return
     check_batch("key", key, "query", query)
-    lead = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])  # type: ignore[no-untyped-call]
-    wanted = (*lead, L, S)
-    if scores.shape != wanted:
-        if scores.shape[-2:] != wanted[-2:]:
-            wanted = ("...", L, S)
+    lead = torch.broadcast_shapes(q[:-2], k[:-2])  # type: ignore[no-untyped-call]
+    wanted = (*lead, q[-2], k[-2])
+    if s != wanted:
+        if s[-2:] != wanted[-2:]:
+            wanted = ("...", q[-2], k[-2])
         raise ValueError(
-            f"score returned shape {shape_of(scores)} but must return "
+            f"score returned shape {tuple(s)} but must return "
             f"({', '.join(map(str, wanted))}), one number for each query and key"
         )
 

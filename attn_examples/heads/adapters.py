@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -66,12 +68,13 @@ class _AsTorch(nn.Module):
         self.embed_dim = module.embed_dim
         self.num_heads = module.num_heads
 
-    @property
-    def in_proj_weight(self) -> Tensor:
-        raise RuntimeError(
-            "nn.TransformerEncoder wants to run a kernel of its own, without this module: "
-            "make it with enable_nested_tensor=False"
-        )
+    def __getattr__(self, name: str) -> Any:
+        if name == "in_proj_weight":
+            raise AttributeError(
+                "nn.TransformerEncoder wants to run a kernel of its own, without this module: "
+                "make it with enable_nested_tensor=False"
+            )
+        return super().__getattr__(name)
 
     def forward(
         self,

@@ -24,6 +24,7 @@ def attend(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     is_causal: bool = False,
+    square: bool = False,
     normalize: Normalize = softmax,
     dropout_p: float = 0.0,
     enable_gqa: bool = False,
@@ -32,13 +33,13 @@ def attend(
     """Run the four steps, or torch's fused kernel where it says the same.
 
     That is where nobody asks for the weights, the score is `scaled_dot` and the normalizer
-    `softmax`. What is given has been checked by the modules.
+    `softmax`. What is given has been checked by the modules; `square` says that there are
+    as many keys as queries, where that is known without comparing lengths.
     """
-    L, S = query.shape[-2], key.shape[-2]
     fused = not need_weights and score is scaled_dot and normalize is softmax
     # torch aligns its own causal mask to the upper left: the same only where L == S
-    if is_causal and not (fused and mask is None and bias is None and L == S):
-        past = causal_mask(L, S, device=query.device)
+    if is_causal and not (fused and square and mask is None and bias is None):
+        past = causal_mask(query.shape[-2], key.shape[-2], device=query.device)
         mask = past if mask is None else past & mask
         is_causal = False
     if fused:

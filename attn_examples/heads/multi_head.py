@@ -229,6 +229,7 @@ class MultiHeadAttention(nn.Module):
             bias=bias,
             mask=mask,
             is_causal=is_causal,
+            square=key is query and offset == 0,
             normalize=self.normalize,
             dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.num_heads != self.num_kv_heads,

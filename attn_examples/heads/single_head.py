@@ -80,12 +80,19 @@ class SelfAttention(nn.Module):
         refuse_mask(mask)
         check_cache(cache)
         check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
-        check_mask_shape(mask, x, x.shape[-2] + (0 if cache is None else cache.length))
+        offset = 0 if cache is None else cache.length
+        check_mask_shape(mask, x, offset + x.shape[-2])
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if cache is not None:
             key, value = cache.append(key, value)
         return attend(
-            query, key, value, mask=mask, is_causal=self.is_causal, need_weights=need_weights
+            query,
+            key,
+            value,
+            mask=mask,
+            is_causal=self.is_causal,
+            square=offset == 0,
+            need_weights=need_weights,
         )
 
 

@@ -78,10 +78,10 @@ def alibi(
     power = 2 ** int(math.log2(num_heads))  # the largest one that is not above num_heads
     exponents = [8 * (h + 1) / power for h in range(power)]
     exponents += [8 * (h + 0.5) / power for h in range(num_heads - power)]
-    slopes = 2.0 ** -torch.tensor(exponents, dtype=torch.float64, device=device)  # (H,)
+    slopes = torch.tensor([2.0**-x for x in exponents], dtype=torch.float64, device=device)
     queries = torch.arange(query_len, device=device) + (key_len - query_len)
     distance = (queries.unsqueeze(-1) - torch.arange(key_len, device=device)).abs()  # (L, S)
-    return (0.0 - slopes[:, None, None] * distance).to(dtype)
+    return (-slopes[:, None, None] * distance).to(dtype)
 
 
 def biased(

@@ -441,7 +441,7 @@ def test_refuses_what_cannot_be_called(name: str) -> None:
         ),
         (
             lambda q, k: None,
-            "score returned NoneType but must return a torch.Tensor (..., 5, 5), "
+            "score returned NoneType but must return a torch.Tensor, "
             "one number for each query and key",
         ),
     ],
