@@ -247,11 +247,21 @@ def check_projected(
     name: str, tensor: Tensor, width_name: str, width: int, projection: nn.Module
 ) -> None:
     """Raise unless `tensor` is (..., length, width), and such as its projection takes."""
+    weight = projection._parameters.get("weight")
+    if (
+        isinstance(tensor, Tensor)
+        and weight is not None
+        and tensor.dtype is weight.dtype
+        and tensor.device == weight.device
+        and tensor.is_floating_point()
+        and tensor.dim() > 1
+        and tensor.shape[-1] == width
+    ):
+        return
     check_width(name, tensor, width_name, width)
     hooked = projection._forward_pre_hooks or "forward" in projection.__dict__
-    if type(projection) is not nn.Linear or hooked:
+    if type(projection) is not nn.Linear or weight is None or hooked:
         return  # what wraps a layer may move and cast what it is given
-    weight = projection.weight
     if tensor.device != weight.device:
         raise ValueError(
             f"{name} is on {tensor.device} but the module's weights are on {weight.device}: "
@@ -296,18 +306,18 @@ def check_mask_shape(
     shapes = [(L, key_len), (*batch, L, key_len)]
     if num_heads is not None:
         shapes.append((*batch, num_heads, L, key_len))
-    fits = (
-        all(m in (1, s) for m, s in zip(mask.shape, shape, strict=True))
-        for shape in shapes
-        if mask.dim() == len(shape)
+    for shape in shapes:
+        if mask.dim() == len(shape) and all(map(_is_or_repeats, mask.shape, shape)):
+            return check_device("mask", mask, query.device)
+    *first, last = dict.fromkeys(map(str, shapes))
+    wanted = f"{', '.join(first)} or {last}" if first else last
+    raise ValueError(
+        f"mask has shape {shape_of(mask)} but must have {wanted}, with 1 where it repeats"
     )
-    if not any(fits):
-        *first, last = dict.fromkeys(map(str, shapes))
-        wanted = f"{', '.join(first)} or {last}" if first else last
-        raise ValueError(
-            f"mask has shape {shape_of(mask)} but must have {wanted}, with 1 where it repeats"
-        )
-    check_device("mask", mask, query.device)
+
+
+def _is_or_repeats(size: int, wanted: int) -> bool:
+    return size == wanted or size == 1
 
 
 def check_follows(name: str, before: Tensor, tensor: Tensor) -> None:
