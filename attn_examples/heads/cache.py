@@ -13,14 +13,9 @@ __all__ = ["KVCache"]
 class KVCache:
     """Keep the keys and values of one layer, so that earlier tokens are projected once.
 
-    Given to a module at each call, it hands over what came before. Any object with
-    `length` and `append` can stand in its place: one that quantizes, or fills a buffer.
-
-    Attributes
-    ----------
-    key : Tensor, shape (..., S, head_dim), or None
-        None before the first call.
-    value : Tensor, shape (..., S, head_dim), or None
+    Given to a module at each call, it hands over what came before: `key` and `value`,
+    (..., S, head_dim), None before the first call. Any object with `length` and `append` can
+    stand in its place: one that quantizes, or fills a buffer.
 
     References
     ----------
@@ -29,25 +24,20 @@ class KVCache:
 
     Examples
     --------
-    A prompt of three tokens, then a fourth:
+    A prompt of three tokens, then a fourth. Keys and values of 4 bytes make
+    2 * batch * tokens * width * 4:
 
     >>> import torch
     >>> from attn_examples import KVCache, MultiHeadAttention
-    >>> layer, x = MultiHeadAttention(embed_dim=12, num_heads=3), torch.randn(2, 4, 12)
-    >>> cache = KVCache()
-    >>> with torch.no_grad():
-    ...     whole, _ = layer(x, is_causal=True)
-    ...     _ = layer(x[:, :3], is_causal=True, cache=cache)
-    ...     last, weights = layer(x[:, 3:], is_causal=True, cache=cache)
-    >>> torch.allclose(last, whole[:, 3:], atol=1e-6), weights.shape
-    (True, torch.Size([2, 3, 1, 4]))
-    >>> cache.length, cache.nbytes  # keys and values: 2 * batch * tokens * width * 4 bytes
-    (4, 768)
+    >>> layer, x, cache = MultiHeadAttention(12, 3), torch.randn(2, 4, 12), KVCache()
+    >>> prompt, _ = layer(x[:, :3], is_causal=True, cache=cache)
+    >>> last, _ = layer(x[:, 3:], is_causal=True, cache=cache)
+    >>> last.shape, cache.length, cache.nbytes
+    (torch.Size([2, 1, 12]), 4, 768)
     """
 
-    def __init__(self) -> None:
-        self.key: Tensor | None = None
-        self.value: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
 
     @property
     def length(self) -> int:

@@ -212,9 +212,9 @@ class MultiHeadAttention(nn.Module):
         if mask is not None and mask.dim() == query.dim() > 2:
             mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S)
 
-        queries = split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
-        keys = split(self.k_proj(key), self.num_kv_heads)  # (..., G, S, head_dim)
-        values = split(self.v_proj(value), self.num_kv_heads)
+        queries = _split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
+        keys = _split(self.k_proj(key), self.num_kv_heads)  # (..., G, S, head_dim)
+        values = _split(self.v_proj(value), self.num_kv_heads)
         if self.positions is not None:
             queries, keys, added = self.positions(queries, keys, offset)
             if added is not None:
@@ -328,6 +328,6 @@ class MultiHeadAttention(nn.Module):
         return ours
 
 
-def split(x: Tensor, num_heads: int) -> Tensor:
+def _split(x: Tensor, num_heads: int) -> Tensor:
     """(..., L, H * head_dim) -> (..., H, L, head_dim)."""
     return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)
