@@ -214,11 +214,21 @@ def check_projected(
     name: str, tensor: Tensor, width_name: str, width: int, projection: nn.Module
 ) -> None:
     """Raise unless `tensor` is (..., length, width), and such as its projection takes."""
+    weight = projection._parameters.get("weight")
+    if (
+        isinstance(tensor, Tensor)
+        and weight is not None
+        and tensor.dtype is weight.dtype
+        and tensor.device == weight.device
+        and tensor.is_floating_point()
+        and tensor.dim() > 1
+        and tensor.shape[-1] == width
+    ):
+        return
     check_width(name, tensor, width_name, width)
     hooked = projection._forward_pre_hooks or "forward" in projection.__dict__
-    if type(projection) is not nn.Linear or hooked:
+    if type(projection) is not nn.Linear or weight is None or hooked:
         return  # what wraps a layer may move and cast what it is given
-    weight = projection.weight
     if tensor.device != weight.device:
         raise ValueError(
             f"{name} is on {tensor.device} but the module's weights are on {weight.device}: "
@@ -364,3 +374,74 @@ def check_callable(name: str, value: Any) -> None:
     """Raise unless `value` can be called."""
     if not callable(value):
         raise TypeError(f"{name} ({value!r}) must be callable: a function or a module")
+
+
+def check_mask_shape(
+    mask: Tensor | None, query: Tensor, key_len: int, num_heads: int | None = None
+) -> None:
+    """Raise unless `mask` has a shape that a module takes, or 1 where it repeats."""
+    if mask is None:
+        return
+    *batch, L = query.shape[:-1]
+    shapes = [(L, key_len), (*batch, L, key_len)]
+    if num_heads is not None:
+        shapes.append((*batch, num_heads, L, key_len))
+    for shape in shapes:
+        if mask.dim() == len(shape) and all(map(_is_or_repeats, mask.shape, shape)):
+            return check_device("mask", mask, query.device)
+    *first, last = dict.fromkeys(map(str, shapes))
+    wanted = f"{', '.join(first)} or {last}" if first else last
+    raise ValueError(
+        f"mask has shape {shape_of(mask)} but must have {wanted}, with 1 where it repeats"
+    )
+
+
+def _is_or_repeats(size: int, wanted: int) -> bool:
+    return size == wanted or size == 1
+
+
+def check_follows(name: str, before: Tensor, tensor: Tensor) -> None:
+    """Raise unless `tensor` can follow what a cache holds, along the last dimension but one."""
+    expected = (*before.shape[:-2], tensor.shape[-2], before.shape[-1])
+    if tensor.shape != expected:
+        raise ValueError(
+            f"{name} has shape {shape_of(tensor)} but the cache holds {shape_of(before)}: "
+            f"all but the length must be equal, so use a new cache for another batch"
+        )
+    if (tensor.dtype, tensor.device) != (before.dtype, before.device):
+        raise ValueError(
+            f"{name} is {tensor.dtype} on {tensor.device} but the cache holds {before.dtype} "
+            f"on {before.device}: use a new cache"
+        )
+
+
+def refuse_bias(bias: Any) -> None:
+    """Raise unless `bias` is floating point: the fused kernel takes a boolean for a mask."""
+    if bias is None:
+        return
+    if not isinstance(bias, Tensor):
+        raise TypeError(f"bias ({type(bias).__name__}) must be a torch.Tensor")
+    if not bias.is_floating_point():
+        raise ValueError(
+            f"bias ({bias.dtype}) must be floating point, added to the scores: "
+            f"what is allowed is said with mask"
+        )
+
+
+def check_cache(cache: Any) -> None:
+    """Raise unless `cache` is None or does what `KVCache` does."""
+    if cache is not None and not (hasattr(cache, "append") and hasattr(cache, "length")):
+        raise TypeError(f"cache ({type(cache).__name__}) must be a KVCache, or act like one")
+
+
+def whole_numbers(name: str, numbers: Any, device: torch.device | str | None = None) -> Tensor:
+    """Make a tensor of whole numbers from what a user calls so."""
+    try:
+        tensor = torch.as_tensor(numbers, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} ({numbers!r}) must be whole numbers") from error
+    if tensor.numel() == 0:
+        tensor = tensor.long()  # an empty list has no dtype of its own
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} ({tensor.dtype}) must be whole numbers")
+    return tensor.long()

@@ -27,7 +27,7 @@ from attn_examples.masks import causal_mask
 from attn_examples.normalizers import dropped, softmax
 from attn_examples.scores import scaled_dot
 
-__all__ = ["attention", "scaled_dot_product_attention"]
+__all__ = ["attention", "scaled_dot_product_attention", "share_heads"]
 
 MECHANISMS = (
     {
@@ -279,7 +279,23 @@ def share_heads(query: Tensor, shared: Tensor, *, name: str = "key") -> Tensor:
 
     References
     ----------
-    Ainslie et al., "GQA", 2023, arXiv:2305.13245.
+    Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head
+    Checkpoints", 2023, arXiv:2305.13245.
+
+    Examples
+    --------
+    Four query heads, two key heads of one token each:
+
+    >>> import torch
+    >>> from attn_examples import share_heads
+    >>> share_heads(torch.zeros(4, 1, 2), torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]))
+    tensor([[[1., 2.]],
+    <BLANKLINE>
+            [[1., 2.]],
+    <BLANKLINE>
+            [[3., 4.]],
+    <BLANKLINE>
+            [[3., 4.]]])
     """
     check_float("query", query)
     check_float(name, shared)

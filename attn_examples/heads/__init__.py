@@ -1,15 +1,17 @@
 """Modules around the four steps: project, split into heads, attend, merge.
 
 Each returns `(output, weights)`. With `need_weights=False` it runs torch's fused
-`scaled_dot_product_attention` instead of the visible steps and returns
-`(output, None)`: the same numbers but for rounding, and usually sooner.
+`scaled_dot_product_attention` instead of the visible steps, where that says the same,
+and returns `(output, None)`: the same numbers but for rounding, and usually sooner.
 """
 
 from typing import TYPE_CHECKING
 
-from attn_examples.heads import multi_head, single_head
+from attn_examples.heads import adapters, cache, multi_head, single_head
+from attn_examples.heads.adapters import *
+from attn_examples.heads.cache import *
 from attn_examples.heads.multi_head import *
 from attn_examples.heads.single_head import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = single_head.__all__ + multi_head.__all__
+    __all__ = single_head.__all__ + multi_head.__all__ + cache.__all__ + adapters.__all__

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_examples.checks import (
-    check_mask,
-    refuse_mask,
-)
-from attn_examples.core import attention, share_heads
+from attn_examples.checks import refuse_scores
+from attn_examples.core import Normalize, Score, share_heads
 from attn_examples.heads.weigh import step_by_step, weigh
 from attn_examples.masks import causal_mask
-from attn_examples.normalizers import dropped, softmax
+from attn_examples.normalizers import softmax
+from attn_examples.scores import scaled_dot
 
 __all__: list[str] = []
 
@@ -21,43 +20,69 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    need_weights: bool,
     *,
+    score: Score = scaled_dot,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
     is_causal: bool = False,
+    square: bool = False,
+    normalize: Normalize = softmax,
     dropout_p: float = 0.0,
+    enable_gqa: bool = False,
+    need_weights: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    """Run the four steps, or torch's fused kernel where nobody asks for the weights."""
-    L, S = query.shape[-2], key.shape[-2]
-    grouped = bool(query.dim() > 2 and query.shape[-3] != key.shape[-3])
-    if mask is not None:
-        refuse_mask(mask)
-        check_mask(mask, (*query.shape[:-1], S), query.device)
+    """Run the four steps, or what says the same and is faster.
+
+    That is torch's fused kernel where nobody asks for the weights, and `weigh` where nobody
+    can see the scores; both know the score `scaled_dot` and the normalizer `softmax` alone.
+    What is given has been checked by the modules; `square` says that there are as many keys
+    as queries, where that is known without comparing lengths.
+    """
+    usual = score is scaled_dot and normalize is softmax
+    fused = usual and not need_weights
     # torch aligns its own causal mask to the upper left: the same only where L == S
-    own_causal = is_causal and mask is None and L == S and not need_weights
-    if is_causal and not own_causal:
-        past = causal_mask(L, S, device=query.device)
+    if is_causal and not (fused and square and mask is None and bias is None):
+        past = causal_mask(query.shape[-2], key.shape[-2], device=query.device)
         mask = past if mask is None else past & mask
-    if need_weights:
-        if grouped:
-            key, value = share_heads(query, key), share_heads(query, value)
-        if step_by_step(query, key):
-            normalize = dropped(softmax, dropout_p)
-            return attention(query, key, value, mask=mask, normalize=normalize)
-        weights = weigh(query, key, mask)  # 1. score, 2. mask, 3. normalize
+        is_causal = False
+    if fused:
+        if bias is not None:
+            bias = bias.to(query.dtype)
+            mask = bias if mask is None else torch.where(mask, bias, float("-inf"))
+        return _fused(query, key, value, mask, dropout_p, is_causal, enable_gqa), None
+    if enable_gqa:
+        key, value = share_heads(query, key), share_heads(query, value)
+    if usual and bias is None and not step_by_step(query, key):
+        weights = weigh(query, key, mask)  # steps 1 to 3
+    else:
+        scores = score(query, key)  # 1. score: (..., L, S)
+        refuse_scores(scores, query, key)
+        if bias is not None:
+            scores = scores + bias.to(scores.dtype)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
+        weights = normalize(scores)  # 3. normalize: each row of L
+    if dropout_p > 0.0:
         weights = F.dropout(weights, dropout_p)
-        return weights @ value, weights  # 4. mix
+    output = weights @ value  # 4. mix: (..., L, S) @ (..., S, Ev)
+    return output, weights if need_weights else None
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    enable_gqa: bool,
+) -> Tensor:
     # on a CPU the kernel wants four dimensions: given fewer, it computes all the scores
     added = (None,) * (4 - query.dim())
-    if mask is not None and mask.dim() > 2:
-        mask = mask[added]
+    if mask is not None:
+        mask = mask[(None,) * (4 - mask.dim())]
+    grouped = {"enable_gqa": True} if enable_gqa else {}  # which torch 2.4 does not know
     output = F.scaled_dot_product_attention(
-        query[added],
-        key[added],
-        value[added],
-        mask,
-        dropout_p,
-        own_causal,
-        enable_gqa=grouped,
+        query[added], key[added], value[added], mask, dropout_p, is_causal, **grouped
     )
-    return output[(0,) * len(added)], None
+    return output[(0,) * len(added)]

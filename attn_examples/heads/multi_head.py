@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from attn_examples.checks import (
+    check_broadcast,
+    check_cache,
+    check_callable,
     check_count,
-    check_mask,
+    check_device,
+    check_mask_shape,
     check_positions,
     check_probability,
     check_projected,
     check_same_batch,
+    refuse_bias,
     refuse_mask,
 )
+from attn_examples.core import Normalize, Score
 from attn_examples.heads.attend import attend
+from attn_examples.heads.cache import KVCache
+from attn_examples.normalizers import softmax
+from attn_examples.scores import scaled_dot
 
 __all__ = ["MultiHeadAttention"]
 
@@ -54,6 +64,8 @@ MECHANISMS = (
     },
 )
 
+Positions = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor | None]]
+
 
 class MultiHeadAttention(nn.Module):
     """Attend several times at once, each time with projections of its own.
@@ -66,12 +78,25 @@ class MultiHeadAttention(nn.Module):
     embed_dim : int
         Width of the queries' input and of the output.
     num_heads : int
-        Number of heads; each is embed_dim / num_heads wide.
+        Number of heads, H.
     num_kv_heads : int, optional
-        Number of key and value heads, by default `num_heads`. Fewer is grouped-query
+        Number of key and value heads, G, by default `num_heads`. Fewer is grouped-query
         attention, one is multi-query attention.
     kdim, vdim : int, optional
         Width of the inputs of keys and values; by default `embed_dim`.
+    head_dim : int, optional
+        Width of a head; by default embed_dim / num_heads.
+    score : callable, default `scaled_dot`
+        Step 1: any score. It gets queries (..., H, L, head_dim) and keys
+        (..., H, S, head_dim).
+    normalize : callable, default `softmax`
+        Step 3: any normalizer.
+    positions : callable, optional
+        What tells the heads about order. Called as `positions(query, key, offset)` with
+        queries (..., H, L, head_dim) and keys (..., G, S, head_dim), it returns both,
+        turned or as they were, and a bias or None. Key j stands at offset + j, where
+        offset is the length of the cache, and the last query stands where the last key
+        does, as in `causal_mask`. The bias, (H, L, offset + S), is added to the scores.
     dropout : float, default 0
         Probability of dropping a weight, in training only.
     bias : bool, default True
@@ -83,7 +108,7 @@ class MultiHeadAttention(nn.Module):
         If the heads do not divide as they must, a size is less than 1, or `dropout` is
         not a probability.
     TypeError
-        If a size is not a whole number.
+        If a size is not a whole number, or what is to be called cannot be.
 
     References
     ----------
@@ -113,34 +138,46 @@ class MultiHeadAttention(nn.Module):
         *,
         kdim: int | None = None,
         vdim: int | None = None,
+        head_dim: int | None = None,
+        score: Score = scaled_dot,
+        normalize: Normalize = softmax,
+        positions: Positions | None = None,
         dropout: float = 0.0,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        kdim = embed_dim if kdim is None else kdim
-        vdim = embed_dim if vdim is None else vdim
         check_count("embed_dim", embed_dim)
         check_count("num_heads", num_heads)
-        check_count("num_kv_heads", num_kv_heads)
-        check_count("kdim", kdim)
-        check_count("vdim", vdim)
-        check_probability("dropout", dropout)
-        if embed_dim % num_heads:
+        if head_dim is None and embed_dim % num_heads:
             raise ValueError(
                 f"embed_dim ({embed_dim}) must be divisible by num_heads ({num_heads})"
             )
-        if num_heads % num_kv_heads:
+        self.embed_dim = embed_dim
+        self.kdim = embed_dim if kdim is None else kdim
+        self.vdim = embed_dim if vdim is None else vdim
+        self.num_heads = num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        self.head_dim = embed_dim // num_heads if head_dim is None else head_dim
+        check_count("kdim", self.kdim)
+        check_count("vdim", self.vdim)
+        check_count("num_kv_heads", self.num_kv_heads)
+        check_count("head_dim", self.head_dim)
+        check_callable("score", score)
+        check_callable("normalize", normalize)
+        if positions is not None:
+            check_callable("positions", positions)
+        check_probability("dropout", dropout)
+        if num_heads % self.num_kv_heads:
             raise ValueError(
                 f"num_heads ({num_heads}) must be divisible by num_kv_heads ({num_kv_heads})"
             )
-        self.num_heads = num_heads
-        self.num_kv_heads = num_kv_heads
-        self.head_dim = embed_dim // num_heads
+        self.score = score
+        self.normalize = normalize
+        self.positions = positions
         self.dropout = dropout
         self.q_proj = nn.Linear(embed_dim, num_heads * self.head_dim, bias)
-        self.k_proj = nn.Linear(kdim, num_kv_heads * self.head_dim, bias)
-        self.v_proj = nn.Linear(vdim, num_kv_heads * self.head_dim, bias)
+        self.k_proj = nn.Linear(self.kdim, self.num_kv_heads * self.head_dim, bias)
+        self.v_proj = nn.Linear(self.vdim, self.num_kv_heads * self.head_dim, bias)
         self.out_proj = nn.Linear(num_heads * self.head_dim, embed_dim, bias)
 
     def forward(
@@ -150,7 +187,9 @@ class MultiHeadAttention(nn.Module):
         value: Tensor | None = None,
         *,
         mask: Tensor | None = None,
+        bias: Tensor | None = None,
         is_causal: bool = False,
+        cache: KVCache | None = None,
         need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend from `query` to `key`, and average `value`.
@@ -164,11 +203,19 @@ class MultiHeadAttention(nn.Module):
             By default `key`.
         mask : Tensor of bool, optional
             True where attention is allowed. Shape (L, S); or (N, L, S), the same for
-            all heads; or (N, H, L, S). N, H and L may be 1.
+            all heads; or (N, H, L, S). N, H and L may be 1. Which keys are padding is
+            (N, 1, S), as `padding_mask` makes it: two dimensions are always (L, S), also
+            where N happens to equal L.
+        bias : Tensor, broadcastable to (..., H, L, S), optional
+            Added to the scores.
         is_causal : bool, default False
             Also forbid later positions, aligned as in `causal_mask`.
+        cache : KVCache, optional
+            Keys and values of earlier calls, for self-attention. Those of this call are
+            appended, S counts all of them, and so does the mask.
         need_weights : bool, default True
-            Whether to return the weights. Without them torch's fused kernel runs.
+            Whether to return the weights. Without them torch's fused kernel runs, if
+            score and normalizer are the default ones.
 
         Returns
         -------
@@ -179,35 +226,75 @@ class MultiHeadAttention(nn.Module):
         Raises
         ------
         ValueError
-            If shapes, dtypes or devices do not fit together.
+            If shapes, dtypes or devices do not fit together, or a cache is given for
+            cross-attention.
         TypeError
             If an argument is not a tensor.
         """
         key = query if key is None else key
         value = key if value is None else value
-        self._check(query, key, value)
+        refuse_mask(mask)
+        refuse_bias(bias)
+        check_cache(cache)
+        offset = 0 if cache is None else cache.length  # where the first new key stands
+        self._check(query, key, value, mask, bias, offset)
+        if cache is not None and not (query is key is value):
+            raise ValueError(
+                "key and value must be left out when a cache is given: it is for "
+                "self-attention, and would append the same context at each call"
+            )
+        if mask is not None and mask.dim() == query.dim() > 2:
+            mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S)
+
         queries = _split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
-        keys = _split(self.k_proj(key), self.num_kv_heads)
+        keys = _split(self.k_proj(key), self.num_kv_heads)  # (..., G, S, head_dim)
         values = _split(self.v_proj(value), self.num_kv_heads)
-        output, weights = attend(
+        if self.positions is not None:
+            queries, keys, added = self.positions(queries, keys, offset)
+            if added is not None:
+                bias = added if bias is None else bias + added
+        if cache is not None:
+            keys, values = cache.append(keys, values)  # S is now offset + L
+        heads, weights = attend(
             queries,
             keys,
             values,
-            _for_all_heads(mask, query, key),
-            need_weights,
+            score=self.score,
+            bias=bias,
+            mask=mask,
             is_causal=is_causal,
+            square=key is query and offset == 0,
+            normalize=self.normalize,
             dropout_p=self.dropout if self.training else 0.0,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+            need_weights=need_weights,
         )
-        merged = output.transpose(-3, -2).flatten(-2)  # (..., L, H * head_dim)
+        merged = heads.transpose(-3, -2).flatten(-2)  # (..., L, H * head_dim)
         return self.out_proj(merged), weights
 
-    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
-        check_projected("query", query, "embed_dim", self.q_proj.in_features, self.q_proj)
-        check_projected("key", key, "kdim", self.k_proj.in_features, self.k_proj)
-        check_projected("value", value, "vdim", self.v_proj.in_features, self.v_proj)
-        check_same_batch("key", key, "query", query)
-        check_same_batch("value", value, "query", query)
-        check_positions(key, value)
+    def _check(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        bias: Tensor | None,
+        offset: int,
+    ) -> None:
+        check_projected("query", query, "embed_dim", self.embed_dim, self.q_proj)
+        if key is not query or self.kdim != self.embed_dim:
+            check_projected("key", key, "kdim", self.kdim, self.k_proj)
+            check_same_batch("key", key, "query", query)
+        if value is not key or self.vdim != self.kdim:
+            check_projected("value", value, "vdim", self.vdim, self.v_proj)
+            check_same_batch("value", value, "query", query)
+            check_positions(key, value)
+        S = offset + key.shape[-2]
+        check_mask_shape(mask, query, S, self.num_heads)
+        if bias is not None:
+            *batch, L = query.shape[:-1]
+            check_broadcast("bias", bias, (*batch, self.num_heads, L, S))
+            check_device("bias", bias, query.device)
 
     @classmethod
     def from_torch(cls, module: nn.MultiheadAttention) -> Self:
@@ -217,7 +304,7 @@ class MultiHeadAttention(nn.Module):
         ----------
         module : nn.MultiheadAttention
             Its `batch_first` does not matter: the result is batch first. Its weights
-            are copied.
+            are copied, and what is frozen stays frozen.
 
         Returns
         -------
@@ -259,30 +346,22 @@ class MultiHeadAttention(nn.Module):
             bias=module.in_proj_bias is not None,
         )
         ours.to(module.out_proj.weight).train(module.training)
+        stacked = module.in_proj_weight is not None  # the three in one matrix
+        names = ["in_proj_weight"] * 3 if stacked else [f"{x}_proj_weight" for x in "qkv"]
         projections = (ours.q_proj, ours.k_proj, ours.v_proj)
-        if module.in_proj_weight is not None:  # the three stacked in one matrix
-            weights = module.in_proj_weight.chunk(3)
-        else:
-            weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
         with torch.no_grad():
-            for ours_proj, weight in zip(projections, weights, strict=True):
-                ours_proj.weight.copy_(weight)
-            if module.in_proj_bias is not None:
-                for ours_proj, bias in zip(projections, module.in_proj_bias.chunk(3), strict=True):
-                    ours_proj.bias.copy_(bias)
-            ours.out_proj.load_state_dict(module.out_proj.state_dict())
+            for i, (name, projection) in enumerate(zip(names, projections, strict=True)):
+                weight, bias = getattr(module, name), module.in_proj_bias
+                projection.weight.copy_(weight.chunk(3)[i] if stacked else weight)
+                projection.weight.requires_grad_(weight.requires_grad)
+                if bias is not None:
+                    projection.bias.copy_(bias.chunk(3)[i]).requires_grad_(bias.requires_grad)
+            for name, parameter in module.out_proj.named_parameters():
+                copied = ours.out_proj.get_parameter(name).copy_(parameter)
+                copied.requires_grad_(parameter.requires_grad)
         return ours
 
 
 def _split(x: Tensor, num_heads: int) -> Tensor:
     """(..., L, H * head_dim) -> (..., H, L, head_dim)."""
     return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)
-
-
-def _for_all_heads(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-    """(N, L, S) -> (N, 1, L, S); a mask of another rank says itself what it is for."""
-    if not isinstance(mask, Tensor) or mask.dim() != query.dim() or mask.dim() == 2:
-        return mask
-    refuse_mask(mask)
-    check_mask(mask, (*query.shape[:-1], key.shape[-2]), query.device)
-    return mask.unsqueeze(-3)

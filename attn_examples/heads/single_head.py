@@ -5,11 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from attn_examples.checks import (
+    check_cache,
     check_count,
+    check_mask_shape,
     check_projected,
     check_same_batch,
+    refuse_mask,
 )
 from attn_examples.heads.attend import attend
+from attn_examples.heads.cache import KVCache
 
 __all__ = ["CausalSelfAttention", "CrossAttention", "SelfAttention"]
 
@@ -85,27 +89,54 @@ class SelfAttention(nn.Module):
     (torch.Size([2, 5, 4]), torch.Size([2, 5, 5]))
     """
 
+    is_causal = False
+
     def __init__(self, embed_dim: int, head_dim: int | None = None, *, bias: bool = True) -> None:
         super().__init__()
         head_dim = embed_dim if head_dim is None else head_dim
         check_count("embed_dim", embed_dim)
         check_count("head_dim", head_dim)
+        self.embed_dim = embed_dim
         self.q_proj = nn.Linear(embed_dim, head_dim, bias)
         self.k_proj = nn.Linear(embed_dim, head_dim, bias)
         self.v_proj = nn.Linear(embed_dim, head_dim, bias)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend within `x`, shape (..., L, embed_dim); the mask is as in `attention`."""
-        check_projected("x", x, "embed_dim", self.q_proj.in_features, self.q_proj)
-        return attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), mask, need_weights)
+        """Attend within `x`, shape (..., L, embed_dim); the mask is as in `attention`.
+
+        With a cache of earlier keys and values, those of `x` are appended to it.
+        """
+        refuse_mask(mask)
+        check_cache(cache)
+        check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
+        offset = 0 if cache is None else cache.length
+        check_mask_shape(mask, x, offset + x.shape[-2])
+        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        return attend(
+            query,
+            key,
+            value,
+            mask=mask,
+            is_causal=self.is_causal,
+            square=offset == 0,
+            need_weights=need_weights,
+        )
 
 
 class CausalSelfAttention(SelfAttention):
     """Let each position attend to itself and to the positions before it.
 
-    Takes the parameters of `SelfAttention`. A mask given to it forbids further keys.
+    Takes the parameters of `SelfAttention`. A mask given to it forbids further keys. With a
+    cache the last query stands where the last key does, as in `causal_mask`.
 
     References
     ----------
@@ -121,13 +152,7 @@ class CausalSelfAttention(SelfAttention):
     tensor([1., 0., 0.], grad_fn=<SelectBackward0>)
     """
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend within `x`, shape (..., L, embed_dim), never to a later position."""
-        check_projected("x", x, "embed_dim", self.q_proj.in_features, self.q_proj)
-        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return attend(query, key, value, mask, need_weights, is_causal=True)
+    is_causal = True
 
 
 class CrossAttention(nn.Module):
@@ -180,6 +205,8 @@ class CrossAttention(nn.Module):
         check_count("embed_dim", embed_dim)
         check_count("context_dim", context_dim)
         check_count("head_dim", head_dim)
+        self.embed_dim = embed_dim
+        self.context_dim = context_dim
         self.q_proj = nn.Linear(embed_dim, head_dim, bias)
         self.k_proj = nn.Linear(context_dim, head_dim, bias)
         self.v_proj = nn.Linear(context_dim, head_dim, bias)
@@ -188,9 +215,10 @@ class CrossAttention(nn.Module):
         self, x: Tensor, context: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
     ) -> tuple[Tensor, Tensor | None]:
         """Attend from `x`, (..., L, embed_dim), to `context`, (..., S, context_dim)."""
-        check_projected("x", x, "embed_dim", self.q_proj.in_features, self.q_proj)
-        check_projected("context", context, "context_dim", self.k_proj.in_features, self.k_proj)
+        refuse_mask(mask)
+        check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
+        check_projected("context", context, "context_dim", self.context_dim, self.k_proj)
         check_same_batch("context", context, "x", x)
-        return attend(
-            self.q_proj(x), self.k_proj(context), self.v_proj(context), mask, need_weights
-        )
+        check_mask_shape(mask, x, context.shape[-2])
+        query, key, value = self.q_proj(x), self.k_proj(context), self.v_proj(context)
+        return attend(query, key, value, mask=mask, need_weights=need_weights)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_count, check_whole, refuse_below
+from attn_examples.checks import check_count, check_whole, refuse_below, shape_of, whole_numbers
 
-__all__ = ["causal_mask", "sliding_window_mask"]
+__all__ = ["causal_mask", "prefix_mask", "sliding_window_mask"]
 
 MECHANISMS = (
     {
@@ -164,3 +165,63 @@ def _behind(query_len: int, key_len: int, align: str, device: torch.device | str
     offset = key_len - query_len if align == "lower-right" else 0
     queries = torch.arange(query_len, device=device) + offset
     return queries.unsqueeze(-1) - torch.arange(key_len, device=device)
+
+
+def prefix_mask(
+    query_len: int,
+    key_len: int | None,
+    prefix_len: int | Sequence[int] | Tensor,
+    *,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Let each query see the whole prefix, and of the rest what is not ahead of it.
+
+    Parameters
+    ----------
+    query_len : int
+        Number of queries, L.
+    key_len : int or None
+        Number of keys, S; None for as many as queries. The last query is the last
+        key's position, as in `causal_mask`.
+    prefix_len : int, or sequence or Tensor of integers, shape (N,)
+        Length of the prefix; or one for each sequence of a batch.
+    device : torch.device or str, optional
+        Where to make the mask; by default where `prefix_len` is, if it is a tensor.
+
+    Returns
+    -------
+    Tensor of bool, shape (L, S) or (N, L, S)
+        True where j <= i + (S - L) or j < prefix_len.
+
+    Raises
+    ------
+    ValueError
+        If `query_len` or `key_len` is negative, or `prefix_len` has more than one dimension.
+    TypeError
+        If a length is not a whole number.
+
+    References
+    ----------
+    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+    Transformer", 2019, arXiv:1910.10683, section 3.2.1.
+
+    Examples
+    --------
+    >>> from attn_examples import prefix_mask
+    >>> prefix_mask(4, None, 2).int()
+    tensor([[1, 1, 0, 0],
+            [1, 1, 0, 0],
+            [1, 1, 1, 0],
+            [1, 1, 1, 1]], dtype=torch.int32)
+    """
+    key_len = query_len if key_len is None else key_len
+    if isinstance(prefix_len, Tensor) and device is None:
+        device = prefix_len.device
+    behind = _behind(query_len, key_len, "lower-right", device)
+    prefix = whole_numbers("prefix_len", prefix_len, device)
+    if prefix.dim() > 1:
+        raise ValueError(f"prefix_len has shape {shape_of(prefix)} but must be a number, or (N,)")
+    in_prefix = (
+        torch.arange(key_len, device=device) < prefix[..., None, None]
+    )  # (1, S) or (N, 1, S)
+    return (behind >= 0) | in_prefix

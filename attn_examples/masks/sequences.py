@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_count, refuse_lengths, shape_of
+from attn_examples.checks import check_count, refuse_lengths, shape_of, whole_numbers
 
-__all__ = ["padding_mask"]
+__all__ = ["document_mask", "padding_mask", "query_padding_mask"]
 
 MECHANISMS = (
     {
@@ -39,7 +39,8 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
     Tensor of bool, shape (N, 1, S)
         True where key j is no padding. The 1 stands for the queries: all of them see
         the same keys. With scores of shape (N, H, L, S), add the head dimension:
-        `mask.unsqueeze(1)`; `MultiHeadAttention` does it for you.
+        `mask.unsqueeze(1)`; `MultiHeadAttention` does it for you. For queries that are
+        padding, too, see `query_padding_mask`.
 
     Raises
     ------
@@ -73,3 +74,92 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
     refuse_lengths(counts, key_len)
     allowed = torch.arange(key_len, device=counts.device) < counts.long().unsqueeze(-1)  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)
+
+
+def query_padding_mask(lengths: Sequence[int] | Tensor, query_len: int) -> Tensor:
+    """Let the padding at the end of each sequence of a batch see nothing.
+
+    Parameters
+    ----------
+    lengths : sequence of int, or Tensor of integers, shape (N,)
+        True length of each sequence.
+    query_len : int
+        Padded length, L.
+
+    Returns
+    -------
+    Tensor of bool, shape (N, L, 1)
+        True where query i is no padding. Padded queries get the weights 0, and from
+        `attention` the output 0; a module with an output projection adds its bias. For
+        padding on both sides combine it with that of the keys, as below.
+
+    Raises
+    ------
+    ValueError
+        If `lengths` is not one-dimensional, or a length is negative or beyond `query_len`.
+    TypeError
+        If the lengths are not integers.
+
+    Examples
+    --------
+    >>> from attn_examples import padding_mask, query_padding_mask
+    >>> mask = query_padding_mask([2], 3) & padding_mask([2], 4)  # (N, L, 1) & (N, 1, S)
+    >>> mask.int()
+    tensor([[[1, 1, 0, 0],
+             [1, 1, 0, 0],
+             [0, 0, 0, 0]]], dtype=torch.int32)
+    """
+    check_count("query_len", query_len, least=0)
+    return padding_mask(lengths, query_len).mT  # (N, 1, L) -> (N, L, 1)
+
+
+def document_mask(
+    documents: Sequence[int] | Tensor, key_documents: Sequence[int] | Tensor | None = None
+) -> Tensor:
+    """Let tokens see those of their own document, where several are packed into a sequence.
+
+    Parameters
+    ----------
+    documents : sequence of int, or Tensor of integers, shape (..., L)
+        The number of the document to which each query belongs. Give padding a number of
+        its own, such as -1.
+    key_documents : sequence of int, or Tensor of integers, shape (..., S), optional
+        The same for the keys; by default `documents`.
+
+    Returns
+    -------
+    Tensor of bool, shape (..., L, S)
+        True where query i and key j belong to one document.
+
+    Raises
+    ------
+    ValueError
+        If there is no dimension of length.
+    TypeError
+        If the numbers are not integers.
+
+    References
+    ----------
+    Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021,
+    arXiv:2107.02027.
+
+    Examples
+    --------
+    Two documents, of two tokens and of one; and the same for a language model:
+
+    >>> from attn_examples import causal_mask, document_mask
+    >>> document_mask([0, 0, 1]).int()
+    tensor([[1, 1, 0],
+            [1, 1, 0],
+            [0, 0, 1]], dtype=torch.int32)
+    >>> (document_mask([0, 0, 1]) & causal_mask(3)).int()
+    tensor([[1, 0, 0],
+            [1, 1, 0],
+            [0, 0, 1]], dtype=torch.int32)
+    """
+    queries = whole_numbers("documents", documents)
+    keys = queries if key_documents is None else whole_numbers("key_documents", key_documents)
+    for name, numbers in (("documents", queries), ("key_documents", keys)):
+        if numbers.dim() == 0:
+            raise ValueError(f"{name} ({numbers.item()}) must have one number for each token")
+    return queries.unsqueeze(-1) == keys.unsqueeze(-2)  # (..., L, 1) == (..., 1, S)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from attn_examples.checks import check_bias, check_callable, check_float, refuse_scores
+from attn_examples.checks import (
+    check_bias,
+    check_callable,
+    check_float,
+    check_number,
+    refuse_scores,
+)
 
-__all__ = ["with_bias"]
+__all__ = ["softcapped", "with_bias"]
 
 MECHANISMS = (
     {
@@ -73,3 +80,59 @@ def with_bias(
         return scores + bias.to(scores.dtype)
 
     return biased
+
+
+def softcapped(
+    score: Callable[[Tensor, Tensor], Tensor], cap: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Wrap a score so that no score lies beyond `cap`: cap * tanh(score / cap).
+
+    Parameters
+    ----------
+    score : callable
+        Any score: takes queries and keys, returns (..., L, S).
+    cap : float
+        A positive number. Scores much smaller than it stay nearly as they are.
+
+    Returns
+    -------
+    callable
+        A score; an `nn.Module`, so that the parameters of `score` are found. The mask comes
+        after it, as it must: minus infinity under a cap is no more than -cap. For the same
+        reason a bias that forbids goes around it, `with_bias(softcapped(score, 50.0), bias)`.
+
+    Raises
+    ------
+    ValueError
+        If `cap` is not positive.
+    TypeError
+        If `cap` is not a number, or `score` cannot be called.
+
+    References
+    ----------
+    Gemma Team, "Gemma 2", 2024, arXiv:2408.00118, section 2, with 50 for attention;
+    earlier, Bello et al., 2016, arXiv:1611.09940.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import dot, softcapped
+    >>> query, key = torch.tensor([[1.0]]), torch.tensor([[1.0], [100.0]])
+    >>> softcapped(dot, 50.0)(query, key)
+    tensor([[ 0.9999, 48.2014]])
+    """
+    check_callable("score", score)
+    check_number("cap", cap)
+    if not cap > 0:
+        raise ValueError(f"cap ({cap}) must be positive")
+    return _Softcapped(score, cap)
+
+
+class _Softcapped(nn.Module):
+    def __init__(self, score: Callable[[Tensor, Tensor], Tensor], cap: float) -> None:
+        super().__init__()
+        self.score = score
+        self.cap = cap
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        return self.cap * torch.tanh(self.score(query, key) / self.cap)

@@ -106,9 +106,13 @@ def test_from_torch_copies() -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("heads", "kv_heads"), [(3, 3), (3, 1), (6, 2)])
-def test_equals_x_transformers(x: Tensor, causal: bool, heads: int, kv_heads: int) -> None:
-    width = E // heads
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim"), [(3, 3, None), (3, 1, None), (6, 2, None), (4, 2, 5)]
+)
+def test_equals_x_transformers(
+    x: Tensor, causal: bool, heads: int, kv_heads: int, head_dim: int | None
+) -> None:
+    width = head_dim or E // heads
     theirs = XAttention(
         E,
         heads=heads,
@@ -117,7 +121,7 @@ def test_equals_x_transformers(x: Tensor, causal: bool, heads: int, kv_heads: in
         causal=causal,
         custom_attn_fn=partial(F.softmax, dim=-1),  # their own works in float32, always
     ).double()
-    ours = MultiHeadAttention(E, heads, kv_heads, bias=False).double()
+    ours = MultiHeadAttention(E, heads, kv_heads, head_dim=head_dim, bias=False).double()
     # their head h reads key head h % kv_heads, ours h // (heads / kv_heads): reorder the heads
     order = torch.arange(heads).view(-1, kv_heads).T.flatten()
     with torch.no_grad():
@@ -430,7 +434,7 @@ def test_runs_under_autocast(need_weights: bool) -> None:
                 {"embed_dim": 12, "num_heads": 3} | {name: 0},
                 f"{name} (0) must be at least 1",
             )
-            for name in ("embed_dim", "num_heads", "num_kv_heads", "kdim", "vdim")
+            for name in ("embed_dim", "num_heads", "num_kv_heads", "kdim", "vdim", "head_dim")
         ),
         *(
             (kind, {"embed_dim": 12} | {name: -1}, f"{name} (-1) must be at least 1")
@@ -579,11 +583,8 @@ def test_refuses_inputs(
         module(*arguments, need_weights=need_weights)
 
 
-def misfit(shape: tuple[int, ...], scores: tuple[int, ...]) -> tuple[Any, type[Exception], str]:
-    sentence = (
-        f"mask has shape {shape} but the scores have {scores}: give it {scores[-2:]}, "
-        f"or all {len(scores)} dimensions with 1 where it repeats"
-    )
+def misfit(shape: tuple[int, ...], wanted: str) -> tuple[Any, type[Exception], str]:
+    sentence = f"mask has shape {shape} but must have {wanted}, with 1 where it repeats"
     return torch.ones(shape, dtype=torch.bool), ValueError, sentence
 
 
@@ -612,9 +613,11 @@ WRONG_KIND = [
     ("mask", "error", "sentence"),
     [
         *WRONG_KIND,
-        *(misfit(shape, (2, 3, 5, 5)) for shape in [(), (5,), (5, 7), (4, 3, 5, 5), (1,) * 5]),
-        # three dimensions are (N, L, S): never taken for (H, L, S)
-        *(misfit(shape, (2, 5, 5)) for shape in [(3, 5, 5), (2, 7, 5)]),
+        *(
+            misfit(shape, "(5, 5), (2, 5, 5) or (2, 3, 5, 5)")
+            # three dimensions are (N, L, S): never taken for (H, L, S)
+            for shape in [(), (5,), (5, 7), (3, 5, 5), (2, 7, 5), (4, 3, 5, 5), (1,) * 5]
+        ),
     ],
 )
 def test_many_heads_refuse_a_mask(
@@ -630,7 +633,10 @@ def test_many_heads_refuse_a_mask(
     ("mask", "error", "sentence"),
     [
         *WRONG_KIND,
-        *(misfit(shape, (2, 5, 5)) for shape in [(), (5,), (5, 7), (3, 5, 5), (1, 1, 5, 5)]),
+        *(
+            misfit(shape, "(5, 5) or (2, 5, 5)")
+            for shape in [(), (5,), (5, 7), (3, 5, 5), (1, 1, 5, 5)]
+        ),
     ],
 )
 def test_one_head_refuses_a_mask(

@@ -1,0 +1,62 @@
+"""What wraps a score, against transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
+
+from attn_examples import Bilinear, attention, scaled_dot, softcapped, with_bias
+from tests.conftest import randn, same, says
+
+N, H, L, S, E = 2, 3, 5, 7, 4
+
+
+@pytest.mark.parametrize("cap", [0.5, 50.0, 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_softcapped_equals_gemma2(cap: float, masked: bool, monkeypatch: Any) -> None:
+    softmax = torch.softmax
+    # theirs normalizes in float32, whatever it is given
+    monkeypatch.setattr(nn.functional, "softmax", lambda x, dim, dtype: softmax(x, dim))
+    query, key, value = 9 * randn(N, H, L, E), randn(N, H, S, E), randn(N, H, S, 6)
+    mask = (torch.rand(L, S) > 0.4).index_fill(1, torch.tensor(0), True) if masked else None
+    module: Any = nn.Identity()
+    module.num_key_value_groups, module.training = 1, False
+    added = None if mask is None else torch.zeros(L, S).double().masked_fill(~mask, float("-inf"))
+    expected, weights = eager_attention_forward(
+        module, query, key, value, added, scaling=0.5, softcap=cap
+    )
+    output, maps = attention(query, key, value, score=softcapped(scaled_dot, cap), mask=mask)
+    same(output, expected.transpose(1, 2))
+    same(maps, weights)
+
+
+def test_no_score_lies_beyond_the_cap_and_the_mask_still_forbids() -> None:
+    query, key = 1e3 * randn(L, E), randn(S, E)
+    capped = softcapped(scaled_dot, 2.0)
+    assert capped(query, key).abs().max() <= 2.0
+    forbidding = torch.zeros(S).double().index_fill(0, torch.tensor(3), float("-inf"))
+    _, weights = attention(query, key, randn(S, 6), score=with_bias(capped, forbidding))
+    assert torch.equal(weights[:, 3], torch.zeros(L, dtype=torch.float64))
+
+
+def test_the_parameters_of_a_wrapped_score_are_found() -> None:
+    score: Any = softcapped(Bilinear(E, E), 2.0)
+    assert [name for name, _ in score.named_parameters()] == ["score.key_proj.weight"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ((scaled_dot, 0), ValueError, "cap (0) must be positive"),
+        ((scaled_dot, float("nan")), ValueError, "cap (nan) must be positive"),
+        ((scaled_dot, "50"), TypeError, "cap ('50') must be a number"),
+        ((50.0, 50.0), TypeError, "score (50.0) must be callable: a function or a module"),
+    ],
+)
+def test_refuses(arguments: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        softcapped(*arguments)
