@@ -102,6 +102,10 @@ def test_a_page_is_whole_and_for_everyone(visit: Callable[..., Visit], path: str
     if path in ONE_OF_EACH_KIND:  # what comes in the dark is what is there when it gets dark
         page.reload(wait_until="networkidle")
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        for _ in range(100):  # scripts may not have ended
+            if page.evaluate(TREE) == light:
+                break
+            page.wait_for_timeout(100)
         assert page.evaluate(TREE) == light
     assert seen.errors == []
 

