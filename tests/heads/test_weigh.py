@@ -110,7 +110,7 @@ class Matrices(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_one_matrix_forward_and_two_backward(is_causal: bool) -> None:
     query, key, value = randn(N, H, L, E, grad=True), randn(N, H, S, E), randn(N, H, S, E)
     with Matrices() as forward:
-        output, weights = attend(query, key, value, None, True, is_causal=is_causal)
+        output, weights = attend(query, key, value, is_causal=is_causal)
     assert weights is not None
     assert list(forward.found) == [weights.untyped_storage().data_ptr()]
     with Matrices() as backward:
@@ -120,8 +120,8 @@ def test_one_matrix_forward_and_two_backward(is_causal: bool) -> None:
 
 def attended(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
     """Let the module's steps run with a value that shows all weights."""
-    output, weights = attend(query, key, torch.eye(S, dtype=key.dtype).expand(*key.shape[:-1], S),
-                             mask, True)  # fmt: skip
+    value = torch.eye(S, dtype=key.dtype).expand(*key.shape[:-1], S)
+    output, weights = attend(query, key, value, mask=mask)
     assert weights is not None
     return output + weights
 
