@@ -81,7 +81,7 @@ def alibi(
     slopes = torch.tensor([2.0**-x for x in exponents], dtype=torch.float64, device=device)
     queries = torch.arange(query_len, device=device) + (key_len - query_len)
     distance = (queries.unsqueeze(-1) - torch.arange(key_len, device=device)).abs()  # (L, S)
-    return (-slopes[:, None, None] * distance).to(dtype)
+    return (0.0 - slopes[:, None, None] * distance).to(dtype)
 
 
 def biased(
