@@ -132,7 +132,7 @@ ogp_social_cards = {"line_color": "#5ec962"}
 if tags.has("alone"):  # type: ignore[name-defined]  # noqa: F821  # Sphinx defines it
     extensions.remove("notfound.extension")  # it needs a list of pages
     extensions += ["extensions.read.alone"]
-    suppress_warnings = ["toc.not_included"]
+    suppress_warnings = ["ref.ref", "ref.term", "toc.not_included"]  # of other pages
 notfound_urls_prefix = urlsplit(html_baseurl).path or "/"
 notfound_context = {
     "title": "There is no such page",

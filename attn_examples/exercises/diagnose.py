@@ -417,7 +417,8 @@ class Examiner:
         page, main = self.exercise.page, self.exercise.returns
         if "output" in main:  # what is returned beside it is often only looked at
             main = ("output",)
-        for case in (*self.exercise.cases, *self.exercise.traps):
+        tried: list[Case | Trap] = [*self.exercise.cases, *self.exercise.traps]
+        for case in tried:
             arguments = tuple(map(_doubled, self._made(case, Draw(), case.sizes)))
             mine, right = _followed(arguments), _followed(arguments)
             with torch.enable_grad():

@@ -23,5 +23,5 @@ def is_elsewhere(app: Sphinx, domain: Any, node: Any) -> bool | None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
-    app.connect("warn-missing-reference", is_elsewhere)
+    app.connect("warn-missing-reference", is_elsewhere, priority=400)  # before Sphinx warns
     return {"parallel_read_safe": True, "parallel_write_safe": True}

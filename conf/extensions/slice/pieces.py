@@ -83,7 +83,7 @@ def runnable(
 
 def header(texts: Sequence[str], origin: str) -> list[str]:
     """Say where a piece is from, and name what it needs besides torch (PEP 723)."""
-    found = dependencies("\n".join(texts))
+    found = dependencies(*texts)
     lines = [f"# From {origin}. SPDX-License-Identifier: MIT", ""]
     if set(found) <= {"torch"}:
         return lines
@@ -93,18 +93,24 @@ def header(texts: Sequence[str], origin: str) -> list[str]:
     return ["\n".join(block), *lines]
 
 
-def dependencies(source: str) -> dict[str, str]:
+def dependencies(*texts: str) -> dict[str, str]:
     """Return the distributions that a piece imports, with the versions this site is built on."""
+    modules = set().union(*map(_modules, texts))
+    names = {_distribution(module) for module in modules - set(sys.stdlib_module_names)}
+    return {name: metadata.version(name).partition("+")[0] for name in sorted(names, key=str.lower)}
+
+
+@cache
+def _modules(text: str) -> set[str]:
     modules: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             modules |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             modules.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("resources.files"):
             modules |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
-    names = {_distribution(module) for module in modules - set(sys.stdlib_module_names)}
-    return {name: metadata.version(name).partition("+")[0] for name in sorted(names, key=str.lower)}
+    return modules
 
 
 @cache
