@@ -132,7 +132,7 @@ def test_methods_have_docstrings() -> None:
         for method, function in vars(getattr(module, name)).items()
         if inspect.isroutine(function) and not method.startswith("_")
     ]
-    assert len(methods) == 8
+    assert methods
     assert all(sections(method)["Summary"].splitlines()[0].endswith(".") for method in methods)
 
 

@@ -29,6 +29,10 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
             self.add(f"*Figure: {node['figure']}*", prefix_eol=2, suffix_eol=2)
         raise nodes.SkipNode
 
+    def visit_meta(self, node: nodes.meta) -> None:
+        """Leave out the words for search: they are for the index alone."""
+        raise nodes.SkipNode
+
     def visit_caption(self, node: nodes.caption) -> None:
         """Name the file that a listing is from."""
         self.add(f"*{node.astext()}*", prefix_eol=2, suffix_eol=1)
