@@ -114,7 +114,7 @@ def check_value(query: Tensor, key: Tensor, value: Any) -> None:
                 f"{query.dim()} {shape_of(query)}: give them the same number of dimensions"
             )
         check_alike(name, tensor, query)
-    check_positions(key, value)
+    refuse_positions(key, value)
     check_batch("key", key, "query", query)
     check_batch("value", value, "query", query)
     check_batch("value", value, "key", key)
@@ -148,7 +148,7 @@ def check_sequence(name: str, tensor: Any) -> None:
         )
 
 
-def check_positions(key: Tensor, value: Tensor) -> None:
+def refuse_positions(key: Tensor, value: Tensor) -> None:
     """Raise unless there are as many values as keys."""
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(
@@ -286,7 +286,7 @@ def refuse_mask(mask: Any) -> None:
         )
 
 
-def check_mask(mask: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
+def refuse_mask_shape(mask: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
     """Raise unless `mask` lines up with scores of that shape without guessing."""
     if mask.shape in (scores, scores[-2:]) and mask.device == device:
         return
@@ -310,7 +310,7 @@ def check_device(name: str, tensor: Tensor, device: torch.device) -> None:
         )
 
 
-def check_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
+def refuse_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
     """Raise unless `tensor` broadcasts to scores of that shape."""
     # strict=False: missing dimensions on the left repeat, as everywhere in torch
     pairs = zip(reversed(tensor.shape), reversed(scores), strict=False)
@@ -320,21 +320,21 @@ def check_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
         )
 
 
-def check_bias(bias: Tensor, scores: Tensor) -> None:
+def refuse_bias_shape(bias: Tensor, scores: Tensor) -> None:
     """Raise unless `bias` can be repeated to the scores, and has their dtype and device."""
     if bias.dtype != scores.dtype and not autocast_joins(bias, scores):
         raise ValueError(f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype")
-    check_broadcast("bias", bias, scores.shape)
+    refuse_broadcast("bias", bias, scores.shape)
     check_device("bias", bias, scores.device)
 
 
-def check_attn_mask(attn_mask: Any, scores: Tensor) -> None:
+def refuse_attn_mask(attn_mask: Any, scores: Tensor) -> None:
     """Raise unless `attn_mask` can be repeated to the scores, and is where they are."""
     if not isinstance(attn_mask, Tensor):
         raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
     if attn_mask.device == scores.device and attn_mask.shape == scores.shape[-2:]:
         return
-    check_broadcast("attn_mask", attn_mask, scores.shape)
+    refuse_broadcast("attn_mask", attn_mask, scores.shape)
     check_device("attn_mask", attn_mask, scores.device)
 
 
@@ -376,7 +376,7 @@ def check_callable(name: str, value: Any) -> None:
         raise TypeError(f"{name} ({value!r}) must be callable: a function or a module")
 
 
-def check_mask_shape(
+def refuse_mask_of_heads(
     mask: Tensor | None, query: Tensor, key_len: int, num_heads: int | None = None
 ) -> None:
     """Raise unless `mask` has a shape that a module takes, or 1 where it repeats."""
@@ -388,7 +388,8 @@ def check_mask_shape(
         shapes.append((*batch, num_heads, L, key_len))
     for shape in shapes:
         if mask.dim() == len(shape) and all(map(_is_or_repeats, mask.shape, shape)):
-            return check_device("mask", mask, query.device)
+            check_device("mask", mask, query.device)
+            return
     *first, last = dict.fromkeys(map(str, shapes))
     wanted = f"{', '.join(first)} or {last}" if first else last
     raise ValueError(

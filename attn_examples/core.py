@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from attn_examples.checks import (
-    check_attn_mask,
     check_float,
-    check_mask,
     check_value,
+    refuse_attn_mask,
     refuse_mask,
+    refuse_mask_shape,
     refuse_scores,
     refuse_weights,
     refuse_zeros_and_ones,
@@ -121,7 +121,7 @@ def attention(
     check_value(query, key, value)
     if mask is not None:
         refuse_mask(mask)
-        check_mask(mask, scores.shape, scores.device)
+        refuse_mask_shape(mask, scores.shape, scores.device)
         scores = scores.masked_fill(~mask, float("-inf"))  # 2. mask
     weights = normalize(scores)  # 3. normalize: each row of L
     refuse_weights(weights, scores)
@@ -243,7 +243,7 @@ def scaled_dot_product_attention(
             return scores.masked_fill(~past, float("-inf"))
         if attn_mask is None:
             return scores
-        check_attn_mask(attn_mask, scores)  # unlike `mask` it may lack any dimension
+        refuse_attn_mask(attn_mask, scores)  # unlike `mask` it may lack any dimension
         if attn_mask.dtype == torch.bool:
             return scores.masked_fill(~attn_mask, float("-inf"))
         refuse_zeros_and_ones(attn_mask)

@@ -199,24 +199,9 @@ MISUSES = {
     "score that drops the batch": "attention(q, q, q, score=lambda a, b: (a @ b.mT)[0])",
     "normalizer that drops the batch": "attention(q, q, q, normalize=lambda s: s.softmax(-1)[0])",
 }
-# Their guards are still called check_...
-NOT_YET = {
-    "float mask", "integer mask", "float mask of one head", "float mask, crossing",
-    "float mask, causal", "float mask, weights", "float mask of four steps",
-    "zeros and ones", "zeros and ones in sixteen bits", "integers", "negative length",
-    "no window", "values beyond the keys", "mask that repeats the batch",
-    "mask that repeats the output", "bias that repeats the batch",
-    "score that drops the batch", "normalizer that drops the batch",
-}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "misuse",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name in NOT_YET else name
-        for name in MISUSES
-    ],
-)
+@pytest.mark.parametrize("misuse", MISUSES)
 def test_what_would_be_wrong_in_silence_is_refused_in_a_copy_too(misuse: str) -> None:
     name = re.split(r"\W", MISUSES[misuse])[0]
     there: dict[str, Any] = {"__name__": "copy"}

@@ -47,7 +47,7 @@ def as_torch(module: MultiHeadAttention, *, batch_first: bool = False) -> nn.Mod
     >>> x = torch.randn(2, 5, 12)
     >>> before = theirs(x)
     >>> ours = MultiHeadAttention.from_torch(theirs.self_attn)
-    >>> theirs.self_attn = as_torch(ours, batch_first=True)
+    >>> theirs.add_module("self_attn", as_torch(ours, batch_first=True))
     >>> torch.allclose(theirs(x), before, atol=1e-6)
     True
     """

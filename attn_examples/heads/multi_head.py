@@ -9,18 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from attn_examples.checks import (
-    check_broadcast,
     check_cache,
     check_callable,
     check_count,
-    check_device,
-    check_mask_shape,
-    check_positions,
     check_probability,
     check_projected,
     check_same_batch,
     refuse_bias,
+    refuse_broadcast,
     refuse_mask,
+    refuse_mask_of_heads,
+    refuse_positions,
 )
 from attn_examples.core import Normalize, Score
 from attn_examples.heads.attend import attend
@@ -237,7 +236,13 @@ class MultiHeadAttention(nn.Module):
         refuse_bias(bias)
         check_cache(cache)
         offset = 0 if cache is None else cache.length  # where the first new key stands
-        self._check(query, key, value, mask, bias, offset)
+        self._check(query, key, value)
+        refuse_positions(key, value)
+        *batch, L = query.shape[:-1]
+        S = offset + key.shape[-2]
+        refuse_mask_of_heads(mask, query, S, self.num_heads)
+        if bias is not None:
+            refuse_broadcast("bias", bias, (*batch, self.num_heads, L, S))
         if cache is not None and not (query is key is value):
             raise ValueError(
                 "key and value must be left out when a cache is given: it is for "
@@ -272,15 +277,7 @@ class MultiHeadAttention(nn.Module):
         merged = heads.transpose(-3, -2).flatten(-2)  # (..., L, H * head_dim)
         return self.out_proj(merged), weights
 
-    def _check(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        bias: Tensor | None,
-        offset: int,
-    ) -> None:
+    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         check_projected("query", query, "embed_dim", self.embed_dim, self.q_proj)
         if key is not query or self.kdim != self.embed_dim:
             check_projected("key", key, "kdim", self.kdim, self.k_proj)
@@ -288,13 +285,6 @@ class MultiHeadAttention(nn.Module):
         if value is not key or self.vdim != self.kdim:
             check_projected("value", value, "vdim", self.vdim, self.v_proj)
             check_same_batch("value", value, "query", query)
-            check_positions(key, value)
-        S = offset + key.shape[-2]
-        check_mask_shape(mask, query, S, self.num_heads)
-        if bias is not None:
-            *batch, L = query.shape[:-1]
-            check_broadcast("bias", bias, (*batch, self.num_heads, L, S))
-            check_device("bias", bias, query.device)
 
     @classmethod
     def from_torch(cls, module: nn.MultiheadAttention) -> Self:

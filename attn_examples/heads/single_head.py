@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from attn_examples.checks import (
     check_cache,
     check_count,
-    check_mask_shape,
     check_projected,
     check_same_batch,
     refuse_mask,
+    refuse_mask_of_heads,
 )
 from attn_examples.heads.attend import attend
 from attn_examples.heads.cache import KVCache
@@ -117,7 +117,7 @@ class SelfAttention(nn.Module):
         check_cache(cache)
         check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
         offset = 0 if cache is None else cache.length
-        check_mask_shape(mask, x, offset + x.shape[-2])
+        refuse_mask_of_heads(mask, x, offset + x.shape[-2])
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if cache is not None:
             key, value = cache.append(key, value)
@@ -219,6 +219,6 @@ class CrossAttention(nn.Module):
         check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
         check_projected("context", context, "context_dim", self.context_dim, self.k_proj)
         check_same_batch("context", context, "x", x)
-        check_mask_shape(mask, x, context.shape[-2])
+        refuse_mask_of_heads(mask, x, context.shape[-2])
         query, key, value = self.q_proj(x), self.k_proj(context), self.v_proj(context)
         return attend(query, key, value, mask=mask, need_weights=need_weights)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from attn_examples.checks import (
-    check_bias,
     check_callable,
     check_float,
     check_number,
+    refuse_bias_shape,
     refuse_scores,
 )
 
@@ -76,7 +76,7 @@ def with_bias(
     def biased(query: Tensor, key: Tensor) -> Tensor:
         scores = score(query, key)
         refuse_scores(scores, query, key)  # else the bias could repeat them
-        check_bias(bias, scores)
+        refuse_bias_shape(bias, scores)
         return scores + bias.to(scores.dtype)
 
     return biased
