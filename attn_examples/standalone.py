@@ -322,7 +322,7 @@ def _example(name: str) -> list[str]:
     for example in doctest.DocTestParser().get_examples(docstring):
         source = example.source.rstrip("\n")
         node = ast.parse(source).body[0]
-        if isinstance(node, ast.Expr):
+        if isinstance(node, ast.Expr) and example.want:
             value = ast.get_source_segment(source, node.value) or ""
             source = source.replace(value, f"print({value})", 1)
         if not example.exc_msg:  # else it shows what is refused
