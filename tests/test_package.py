@@ -140,6 +140,8 @@ def test_methods_have_docstrings() -> None:
 def test_everything_has_types(module: ModuleType, name: str) -> None:
     thing = getattr(module, name)
     function = thing.__init__ if inspect.isclass(thing) else thing
+    if function is object.__init__:
+        return  # it takes nothing
     signature = inspect.signature(function)
     assert signature.return_annotation is not inspect.Signature.empty
     for parameter in list(signature.parameters.values())[1 if inspect.isclass(thing) else 0 :]:
