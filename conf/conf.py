@@ -64,7 +64,7 @@ nitpicky = True
 
 settings.apply()
 nb_execution_mode = "off"  # extensions.execute.hook runs the pages
-nb_execution_timeout = 300
+nb_execution_timeout = 600  # seconds, on a busy machine too
 nb_output_stderr = "warn"
 nb_merge_streams = True
 nb_code_prompt_show = "Show the code"

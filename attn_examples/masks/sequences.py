@@ -58,21 +58,14 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
             [[ True,  True,  True]]])
     """
     check_count("key_len", key_len, least=0)
-    try:
-        counts = torch.as_tensor(lengths)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"lengths ({lengths!r}) must be whole numbers") from error
-    if counts.numel() == 0:
-        counts = counts.long()  # an empty list has no dtype of its own
-    if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
-        raise TypeError(f"lengths ({counts.dtype}) must be whole numbers")
+    counts = whole_numbers("lengths", lengths)
     if counts.dim() != 1:
         raise ValueError(
             f"lengths has shape {shape_of(counts)} but must be one-dimensional, one length "
             f"for each sequence"
         )
     refuse_lengths(counts, key_len)
-    allowed = torch.arange(key_len, device=counts.device) < counts.long().unsqueeze(-1)  # (N, S)
+    allowed = torch.arange(key_len, device=counts.device) < counts.unsqueeze(-1)  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)
 
 
