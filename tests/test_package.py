@@ -67,6 +67,8 @@ def test_names_are_unique_so_that_the_package_fits_into_one_file() -> None:
                     if not module.startswith(("attn_examples", "__future__")):
                         meaning = f"{module}{alias.name}"
                         meanings.setdefault(alias.asname or alias.name, set()).add(meaning)
+                    else:
+                        assert alias.asname is None
             else:
                 for name in names_in(ast.unparse(node))[0] - {"__all__", "MECHANISMS"}:
                     meanings.setdefault(name, set()).add(file.name)

@@ -97,8 +97,8 @@ def check(name: str, answer: Any, *, seconds: float = 10.0) -> Report:
     answer
         A function, a value, or a list of judgements, as the exercise asks.
     seconds : float, default 10
-        How long one call of a function may take. In the main thread it is then
-        interrupted; elsewhere it can only be left behind.
+        How long one call of a function may compute; six times as long may it wait. In
+        the main thread it is then interrupted; elsewhere it can only be left behind.
 
     Returns
     -------

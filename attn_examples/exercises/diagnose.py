@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +30,12 @@ from attn_examples.exercises.compare import (
     with_verb,
 )
 from attn_examples.exercises.report import Finding
-from attn_examples.exercises.running import Ran, run_quietly
+from attn_examples.exercises.running import Ran, run_quietly, watch
 from attn_examples.exercises.spec import TOLERANCE, Case, Draw, FunctionExercise, Mistake, Trap
 
 __all__: list[str] = []
 
-_PATIENCE = 2.0  # seconds to look for a smaller input
+_SEARCH = 2.0  # seconds to look for a smaller input
 _AT_MOST = 4  # mistakes named together
 _FLOAT32 = 1e-6  # how far from float64 a few numbers rounded to float32 lead
 _SIMPLER = (
@@ -571,7 +570,7 @@ class Examiner:
 
     def _smallest(self, cases: tuple[Case, ...], kind: str, step: str) -> Tried | None:
         """Try smaller sizes and plain numbers, from the smallest on, until one is wrong."""
-        stop = time.monotonic() + _PATIENCE
+        passed = watch(_SEARCH)
         for case in cases:
             ranges = [
                 range(0 if letter == "extra" else 1, min(size, 3) + 1)
@@ -579,12 +578,12 @@ class Examiner:
             ]
             for sizes in sorted(itertools.product(*ranges), key=_volume):
                 for _ in range(3):
-                    if time.monotonic() > stop:
+                    if passed():
                         return None
                     smaller = dict(zip(case.sizes, sizes, strict=True))
                     tried = self._retry(self._made(case, Draw(whole=True), smaller), kind, step)
                     if tried is not None:
-                        return self._emptied(tried, stop, step)
+                        return self._emptied(tried, passed, step)
         return None
 
     def _retry(self, arguments: tuple[Any, ...], kind: str, step: str) -> Tried | None:
@@ -595,13 +594,13 @@ class Examiner:
             return None
         return tried if tried.kind == kind and tried.differs(step) else None
 
-    def _emptied(self, tried: Tried, stop: float, step: str) -> Tried:
+    def _emptied(self, tried: Tried, passed: Callable[[], str], step: str) -> Tried:
         """Put 0 in place of every number that is not needed to see it."""
         for index, argument in enumerate(tried.arguments):
             if not isinstance(argument, Tensor) or not argument.is_floating_point():
                 continue
             for entry in range(argument.numel()):
-                if time.monotonic() > stop:
+                if passed():
                     return tried
                 value = tried.arguments[index].clone()
                 if value.view(-1)[entry] == 0 or not value.view(-1)[entry].isfinite():

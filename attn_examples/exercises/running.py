@@ -22,8 +22,10 @@ from typing import Any, NoReturn
 
 import torch
 
-__all__ = ["Ran", "run_quietly", "undisturbed"]
+__all__ = ["Ran", "run_quietly", "undisturbed", "watch"]
 
+_TICK = 0.1  # seconds between two looks at the clock
+_PATIENCE = 6.0  # times as long may it take where it waits, or where the machine is busy
 _KEPT = 300  # characters of what was printed; the rest is counted only
 _ENDS = re.compile("_exit|abort|kill|killpg|raise_signal|exec[lv].*")
 _LIBRARIES = tuple(
@@ -78,9 +80,9 @@ def run_quietly(function: Callable[..., Any], arguments: tuple[Any, ...], second
     arguments : tuple
         Given by position.
     seconds : float
-        The time limit. In the main thread a timer interrupts the call. Elsewhere, and
-        on systems without that timer, the call runs in a thread of its own, which
-        cannot be stopped: it is left behind.
+        The time limit, as `watch` counts it. In the main thread a timer interrupts the
+        call. Elsewhere, and on systems without that timer, the call runs in a thread of
+        its own, which cannot be stopped: it is left behind.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def run_quietly(function: Callable[..., Any], arguments: tuple[Any, ...], second
                 raise
             except OutOfTimeError as late:
                 ran.hopeless = True
-                ran.trouble = f"Your code did not finish within {seconds:g} seconds{late}"
+                ran.trouble = f"Your code did not finish within {late}"
             except SystemExit as error:
                 ran.hopeless = True
                 where = _where(error)
@@ -177,15 +179,38 @@ class _Notepad(io.TextIOBase):
         return len(text)
 
 
+def watch(seconds: float) -> Callable[[], str]:
+    """Return a function that names the limit that has been passed since now; "" if none has.
+
+    What counts are the seconds of computing, which a busy machine does not make more. What
+    only waits has six times as long.
+    """
+    computed, began = time.process_time(), time.monotonic()
+
+    def passed() -> str:
+        if time.process_time() - computed > seconds:
+            return f"{seconds:g} seconds of computing"
+        waited = time.monotonic() - began > _PATIENCE * seconds
+        return f"{_PATIENCE * seconds:g} seconds" if waited else ""
+
+    return passed
+
+
 def _limited(call: Callable[[], Any], seconds: float) -> Any:
     """Return what the call returns, or raise OutOfTimeError with what remains of the sentence."""
+    passed = watch(seconds)
     main = threading.current_thread() is threading.main_thread()
     if not (main and hasattr(signal, "setitimer")):
-        return _in_thread(call, seconds)
+        return _in_thread(call, passed)
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if limit := passed():
+            raise OutOfTimeError(f"{limit}: is there a loop that never ends?")
+
     began = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, _alarm)
-    # again and again: a bare `except` of the learner may swallow the first
-    waiting, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    handler = signal.signal(signal.SIGALRM, look)
+    # again and again, also when it is over: a bare `except` of the learner may swallow the first
+    waiting, interval = signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
     try:
         return call()
     finally:
@@ -196,11 +221,7 @@ def _limited(call: Callable[[], Any], seconds: float) -> Any:
             signal.setitimer(signal.ITIMER_REAL, left, interval)
 
 
-def _alarm(number: int, frame: FrameType | None) -> None:
-    raise OutOfTimeError(": is there a loop that never ends?")
-
-
-def _in_thread(call: Callable[[], Any], seconds: float) -> Any:
+def _in_thread(call: Callable[[], Any], passed: Callable[[], str]) -> Any:
     box: dict[str, Any] = {}
     grad = torch.is_grad_enabled()  # every thread has its own
 
@@ -213,9 +234,10 @@ def _in_thread(call: Callable[[], Any], seconds: float) -> Any:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise OutOfTimeError(", and it still runs: restart the kernel to stop it")
+    while thread.is_alive():
+        thread.join(_TICK)
+        if thread.is_alive() and (limit := passed()):
+            raise OutOfTimeError(f"{limit}, and it still runs: restart the kernel to stop it")
     if "error" in box:
         raise box["error"]
     return box["value"]

@@ -330,7 +330,8 @@ _TRAPS = (
 SOFTMAX = FunctionExercise(
     name="softmax",
     kind="write",
-    task="Write a softmax over any dimension that gives 0, not NaN, where all scores are -inf.",
+    task="Write a softmax over any dimension that gives 0, not NaN, where all scores are -inf, "
+    "and gradients without NaN.",
     parameters=("scores", "dim"),
     returns=("weights",),
     right=safe_softmax,

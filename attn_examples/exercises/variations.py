@@ -334,14 +334,14 @@ MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "mask-strict",
         "the diagonal is hidden too: a query does not see its own position",
-        "types/causal.html#formula",
+        "types/masks/causal.html#formula",
         {"masking": "strict"},
     ),
     *(
         (
             f"mask-{how}",
             f"a causal mask of your own stands in place of the mask that is given{also}",
-            "types/causal.html#formula",
+            "types/masks/causal.html#formula",
             {"masking": how},
         )
         for how, also in (

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from attn_examples.__main__ import main
+from attn_examples.exercises.checking import find_exercise
+from attn_examples.exercises.commands import check_file
 from attn_examples.standalone import inline
 from tests.conftest import WITHOUT
 from tests.exercises.learners import CAUSAL, IMPORTS, SOFTMAX
@@ -31,6 +33,17 @@ def test_check_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     file.write_text("def helper(x):\n    return x\n\nanswer = 3 / 4\n")
     assert main(["check", "predict-weight", str(file)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_file_that_measures_a_value_may_compute_longer(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 0.6:\n"
+        "    pass\nanswer = 0.75\ndef softmax(scores, dim):\n    return scores\n"
+    )
+    assert check_file(find_exercise("predict-weight"), file, seconds=0.3).passed
+    late = check_file(find_exercise("softmax"), file, seconds=0.3).findings[0].sentence
+    assert "did not finish" in late
 
 
 def test_the_learners_own_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

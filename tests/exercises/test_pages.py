@@ -9,7 +9,7 @@ import pytest
 from docutils.core import publish_doctree
 
 from attn_examples.exercises.checking import ALL_EXERCISES
-from attn_examples.exercises.spec import Exercise
+from attn_examples.exercises.spec import Exercise, FunctionExercise
 from extensions.render.facts import minutes
 
 FOLDER = Path(__file__).parents[2] / "docs" / "exercises"
@@ -55,6 +55,14 @@ def test_it_has_hints_and_a_solution_and_says_how_long_it_takes(exercise: Exerci
     )
     assert TEXTS["index"].count(row) == 1
     assert TEXTS["index"].count(f"<ex-{exercise.name}>") == 1
+
+
+@each
+def test_the_text_speaks_of_gradients_where_they_are_judged(exercise: Exercise) -> None:
+    judged = isinstance(exercise, FunctionExercise) and exercise.differentiable
+    page, text = section(exercise)
+    introduction, task = PAGES[page].split("\n(ex-")[0], text.split("```")[0]
+    assert "gradients" in introduction + task or not judged
 
 
 def test_the_time_that_a_page_promises_is_that_of_its_exercises_too() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +15,6 @@ from extensions.read import exercise_links
 from tests.exercises.learners import CAUSAL, written
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "attn_examples"
 
 
 def anchors(page: Path) -> set[str]:
@@ -100,25 +97,6 @@ def test_what_a_learner_wrote_is_escaped() -> None:
     report = check("softmax", written("def f(s, d):\n    raise ValueError('<script>alert(1)')\n"))
     assert "<script" not in report._repr_html_()
     assert "&lt;script" in report._repr_html_()
-
-
-def test_names_are_unique_across_the_package() -> None:
-    """So that a tool can put all of it into one file."""
-    names: Counter[str] = Counter()
-    for path in PACKAGE.rglob("*.py"):
-        own: set[str] = set()
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                own.add(node.name)
-            elif isinstance(node, ast.Assign):
-                own |= {t.id for t in node.targets if isinstance(t, ast.Name)}
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                own.add(node.target.id)
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attn_"):
-                assert node.level == 0
-                assert all(alias.asname is None for alias in node.names)
-        names.update(own - {"__all__"})
-    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_names_of_exercises_are_unique_and_tasks_are_sentences() -> None:

@@ -160,6 +160,17 @@ def test_right_answers_pass(name: str, text: str) -> None:
         assert not any(finding.kind == "essential" for finding in report.findings)
 
 
+def test_what_raises_in_the_backward_pass_is_not_right() -> None:
+    """The tasks speak of gradients; a row of `out` in a loop is a view that none flow through."""
+    rows = LOOPED_SOFTMAX.replace(
+        "i, row in enumerate(moved.reshape(-1, moved.shape[-1]))",
+        "row, result in zip(moved.reshape(-1, moved.shape[-1]), flat)",
+    ).replace("flat[i, allowed]", "result[allowed]")
+    finding = check("softmax", written(rows)).findings[0]
+    assert finding.kind == "essential"
+    assert "The output is right, but with gradients: your code raised" in finding.sentence
+
+
 def test_what_is_worth_knowing_is_said_also_where_it_passes() -> None:
     report = check("scaled-dot-product", written(THREE_DIMENSIONS))
     assert any("no dimension of the heads" in finding.sentence for finding in report.findings)
