@@ -121,7 +121,7 @@ class Cached(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         cache = a.KVCache()
-        parts = [self.layer(part, is_causal=True, cache=cache) for part in (x[:, :2], x[:, 2:])]
+        parts = [self.layer(part, is_causal=True, cache=cache) for part in (x[:, :1], x[:, 1:])]
         return torch.cat([output for output, _ in parts], dim=1)
 
 
@@ -150,7 +150,8 @@ def query_padding(lengths: Tensor, x: Tensor) -> Tensor:
 
 
 def far(query: Tensor, key: Tensor) -> Tensor:
-    bias = a.alibi(3, query.shape[-2], key.shape[-2], dtype=query.dtype, device=query.device)
+    H, L, S = *query.shape[-3:-1], key.shape[-2]
+    bias = a.alibi(H, L, S, dtype=query.dtype, device=query.device)
     return a.with_bias(a.dot, bias)(query, key)
 
 
