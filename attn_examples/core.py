@@ -48,6 +48,19 @@ MECHANISMS = (
         "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"},
         "words": ["SDPA", "F.scaled_dot_product_attention"],
     },
+    {
+        "name": "shared heads",
+        "call": "share_heads",
+        "changes": "the keys and values: each head stands once for every query head of its group",
+        "page": "types/heads/multi-head#shared-heads",
+        "papers": ["ainslie2023"],
+        "oracles": {
+            "transformers.models.llama.modeling_llama.repeat_kv": (
+                "test_share_heads_equals_transformers"
+            ),
+        },
+        "words": ["repeat_kv", "repeat_interleave", "expand key value heads"],
+    },
 )
 
 Score = Callable[[Tensor, Tensor], Tensor]

@@ -70,6 +70,11 @@ class Inputs:
         mask = allowed.expand(self.N, self.L, self.S).contiguous().to(self.device)
         return mask.unsqueeze(1) if heads else mask
 
+    def documents(self, length: int) -> Tensor:
+        """Return to which document each token belongs, (N, length)."""
+        tokens = torch.arange(self.N * length, device=self.device)
+        return tokens.view(self.N, length) // 2
+
     def lengths(self) -> Tensor:
         """Return how long each sequence is of N that are padded to S."""
         return (torch.arange(self.N, device=self.device) * 2 + 1).clamp(max=self.S)
@@ -107,6 +112,20 @@ class Added(nn.Module):
         return added
 
 
+class Cached(nn.Module):
+    """A layer that reads its sequence twice, and remembers it the second time."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        cache = a.KVCache()
+        self.layer(x, is_causal=True, cache=cache)
+        output: Tensor = self.layer(x, is_causal=True, cache=cache)[0]
+        return output
+
+
 def causal(query: Tensor, key: Tensor) -> Tensor:
     return a.causal_mask(query.shape[-2], key.shape[-2], device=query.device)
 
@@ -120,6 +139,20 @@ def padding(lengths: Tensor, context: Tensor) -> Tensor:
 
 
 def biased(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+    return a.with_bias(a.dot, bias)(query, key)
+
+
+def prefix(lengths: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return a.prefix_mask(query.shape[-2], key.shape[-2], lengths)
+
+
+def query_padding(lengths: Tensor, x: Tensor) -> Tensor:
+    return a.query_padding_mask(lengths, x.shape[-2])
+
+
+def far(query: Tensor, key: Tensor) -> Tensor:
+    H, L, S = *query.shape[-3:-1], key.shape[-2]
+    bias = a.alibi(H, L, S, dtype=query.dtype, device=query.device)
     return a.with_bias(a.dot, bias)(query, key)
 
 
@@ -150,15 +183,22 @@ CALLS: dict[str, Build] = {
     "scaled_dot_product_attention, causal": lambda i: Call(
         a.scaled_dot_product_attention, *i.of_heads(), is_causal=True
     ),
+    "share_heads": lambda i: Call(
+        a.share_heads, i.randn(i.N, i.H, i.L, 4), i.randn(i.N, 1, i.L, 4)
+    ),
     "dot": lambda i: Call(a.dot, *i.pair()),
     "scaled_dot": lambda i: Call(a.scaled_dot, *i.pair()),
     "cosine": lambda i: Call(a.cosine, *i.pair()),
     "Bilinear": lambda i: Call(module(i, a.Bilinear(12, 10)), i.sequence(), i.context()),
     "Additive": lambda i: Call(module(i, a.Additive(12, 10, 8)), i.sequence(), i.context()),
     "with_bias": lambda i: Call(biased, *i.pair(), i.bias()),
+    "softcapped": lambda i: Call(a.softcapped(a.scaled_dot, 2.0), *i.pair()),
     "causal_mask": lambda i: Call(causal, *i.pair()),
     "sliding_window_mask": lambda i: Call(window, *i.pair()),
     "padding_mask": lambda i: Call(padding, i.lengths(), i.context()),
+    "prefix_mask": lambda i: Call(prefix, i.lengths(), *i.pair()),
+    "query_padding_mask": lambda i: Call(query_padding, i.lengths().clamp(max=i.L), i.sequence()),
+    "document_mask": lambda i: Call(a.document_mask, i.documents(i.L), i.documents(i.S)),
     "softmax": lambda i: Call(a.softmax, i.scores()),
     "dropped": lambda i: Call(half_dropped, i.scores()),
     "SelfAttention": lambda i: Call(module(i, a.SelfAttention(12, 4)), i.sequence()),
@@ -176,8 +216,19 @@ CALLS: dict[str, Build] = {
     "MultiHeadAttention, without weights": lambda i: Call(
         module(i, a.MultiHeadAttention(12, 3)), i.sequence(), need_weights=False
     ),
+    "KVCache": lambda i: Call(module(i, Cached(a.MultiHeadAttention(12, 3))), i.sequence()),
+    "as_torch": lambda i: Call(
+        module(i, a.as_torch(a.MultiHeadAttention(12, 3, kdim=10, vdim=10), batch_first=True)),
+        i.sequence(),
+        i.context(),
+        i.context(),
+    ),
     "LearnedPositions": lambda i: Call(module(i, Added(a.LearnedPositions(16, 12))), i.sequence()),
     "sinusoidal": lambda i: Call(sines, i.sequence()),
+    "alibi": lambda i: Call(far, *i.pair()),
+    "biased": lambda i: Call(
+        module(i, a.MultiHeadAttention(12, 3, positions=a.biased(a.alibi))), i.sequence()
+    ),
 }
 
 

@@ -11,6 +11,21 @@ from attn_examples.heads.multi_head import MultiHeadAttention
 
 __all__ = ["as_torch"]
 
+MECHANISMS = (
+    {
+        "name": "behind torch's signature",
+        "call": "as_torch",
+        "changes": "how it is called: as `nn.MultiheadAttention` is",
+        "page": "types/heads/multi-head#as-torch",
+        "without_paper": "it changes the call and none of the numbers",
+        "oracles": {
+            "torch.nn.TransformerEncoderLayer": "test_inside_torchs_layers",
+            "torch.nn.TransformerDecoderLayer": "test_inside_torchs_layers",
+        },
+        "words": ["drop-in replacement", "nn.MultiheadAttention", "nn.TransformerEncoderLayer"],
+    },
+)
+
 
 def as_torch(module: MultiHeadAttention, *, batch_first: bool = False) -> nn.Module:
     """Let a module be called as `nn.MultiheadAttention` is.

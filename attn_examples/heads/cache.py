@@ -9,6 +9,20 @@ from attn_examples.checks import check_follows
 
 __all__ = ["KVCache"]
 
+MECHANISMS = (
+    {
+        "name": "KV cache",
+        "call": "KVCache",
+        "changes": "keys and values of earlier tokens are kept",
+        "page": "formulas/cost#kv-cache",
+        "papers": ["shazeer2019"],
+        "oracles": {
+            "transformers.DynamicCache": "test_rotary_positions_and_a_cache_equal_llama",
+        },
+        "words": ["key-value cache", "past_key_values", "incremental decoding", "prefill"],
+    },
+)
+
 
 class KVCache:
     """Keep the keys and values of one layer, so that earlier tokens are projected once.

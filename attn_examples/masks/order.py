@@ -40,6 +40,17 @@ MECHANISMS = (
         },
         "words": ["local attention", "windowed attention", "SWA", "Longformer", "Mistral"],
     },
+    {
+        "name": "prefix",
+        "call": "prefix_mask",
+        "changes": "the whole prefix, and of the rest those before",
+        "page": "formulas/masks#prefix",
+        "papers": ["raffel2019"],
+        "oracles": {
+            "torch.nn.attention.flex_attention.or_masks": "test_prefix_mask_equals_flex",
+        },
+        "words": ["prefix LM", "PrefixLM", "causal with prefix"],
+    },
 )
 
 

@@ -21,6 +21,30 @@ MECHANISMS = (
         "oracles": {"torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"},
         "words": ["key_padding_mask", "pad tokens", "batch of sequences"],
     },
+    {
+        "name": "padding of queries",
+        "call": "query_padding_mask",
+        "changes": "none, if the query is padding",
+        "page": "formulas/masks#query-padding",
+        "without_paper": "it is the padding mask, seen from the other side",
+        "oracles": {
+            "torch.nn.attention.flex_attention.and_masks": "test_query_padding_mask_equals_flex",
+        },
+        "words": ["padded queries", "query mask", "pad tokens"],
+    },
+    {
+        "name": "documents",
+        "call": "document_mask",
+        "changes": "those of its own document",
+        "page": "formulas/masks#documents",
+        "papers": ["krell2021"],
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": (
+                "test_packed_documents_are_as_if_alone"
+            ),
+        },
+        "words": ["sequence packing", "packed sequences", "block-diagonal mask", "varlen"],
+    },
 )
 
 

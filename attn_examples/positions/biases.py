@@ -12,6 +12,32 @@ from attn_examples.checks import check_callable, check_count
 
 __all__ = ["alibi", "biased"]
 
+MECHANISMS = (
+    {
+        "name": "ALiBi",
+        "call": "alibi",
+        "changes": "a bias against distance, in each head at another rate",
+        "page": "types/positions/alibi",
+        "papers": ["press2021"],
+        "oracles": {
+            "x_transformers.x_transformers.AlibiPositionalBias": "test_alibi_equals_x_transformers",
+            "transformers.models.bloom.modeling_bloom.build_alibi_tensor": (
+                "test_alibi_equals_transformers"
+            ),
+        },
+        "words": ["attention with linear biases", "linear bias", "length extrapolation", "BLOOM"],
+    },
+    {
+        "name": "position bias",
+        "call": "biased",
+        "changes": "any bias of the places of query and key, inside a module",
+        "page": "types/positions/alibi#position-bias",
+        "papers": ["raffel2019"],
+        "oracles": {"torch.nn.MultiheadAttention": "test_biased_equals_torch"},
+        "words": ["relative position bias", "relative positions", "T5 bias"],
+    },
+)
+
 
 def alibi(
     num_heads: int,

@@ -31,6 +31,19 @@ MECHANISMS = (
         },
         "words": ["attention bias", "additive mask", "float mask"],
     },
+    {
+        "name": "soft cap",
+        "call": "softcapped",
+        "changes": "any score, bent so that none lies beyond a limit",
+        "page": "types/scores/scaled-dot-product#soft-cap",
+        "papers": ["gemma2024", "bello2016"],
+        "oracles": {
+            "transformers.models.gemma2.modeling_gemma2.eager_attention_forward": (
+                "test_softcapped_equals_gemma2"
+            ),
+        },
+        "words": ["logit soft-capping", "softcap", "tanh clipping", "Gemma 2"],
+    },
 )
 
 

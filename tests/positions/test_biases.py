@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
-from attn_examples import alibi, attention, biased, causal_mask, scaled_dot, with_bias
+from attn_examples import (
+    MultiHeadAttention,
+    alibi,
+    attention,
+    biased,
+    causal_mask,
+    scaled_dot,
+    with_bias,
+)
 from tests.conftest import randn, same, says
 
 with warnings.catch_warnings():
@@ -73,6 +81,16 @@ def test_biased_asks_for_what_is_there() -> None:
     assert same_query is query
     assert same_key is key
     assert asked == [((6, L, 2 + L), {"dtype": torch.float64, "device": query.device})]
+
+
+def test_biased_equals_torch() -> None:
+    theirs = torch.nn.MultiheadAttention(12, 3, batch_first=True).double()
+    ours = MultiHeadAttention.from_torch(theirs)
+    ours.positions = biased(alibi)
+    x, bias = randn(2, L, 12), alibi(3, L, dtype=torch.float64)
+    expected = theirs(x, x, x, attn_mask=bias.repeat(2, 1, 1), average_attn_weights=False)
+    for output, their in zip(ours(x), expected, strict=True):
+        same(output, their)
 
 
 @pytest.mark.parametrize(
