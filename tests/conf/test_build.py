@@ -516,7 +516,8 @@ def test_a_served_page_follows_an_edit(project: Project) -> None:
 
     def shows(text: str) -> None:
         address, page = f"http://127.0.0.1:{port}/softmax.html", ""
-        for _ in range(600):
+        for _ in range(6000):
+            assert server.poll() is None
             try:
                 with urllib.request.urlopen(address) as answer:
                     page = answer.read().decode()
