@@ -27,6 +27,7 @@ LOCK = ROOT / "conf" / "pins.lock"
 # How many cores all programs may use: the one place that counts them
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 os.environ.setdefault("ATTN_CORES", str(min(CORES, 8)))
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each program compiles what it imports
 SIDE_BY_SIDE = ("-n", os.environ["ATTN_CORES"], "--dist", "worksteal")  # of pytest-xdist
 # What code runs under when its output is compared with a page
 KERNEL = {

@@ -99,7 +99,7 @@ def build(into: Path, options: argparse.Namespace) -> int:
         print(f"Nothing has changed. The site is in {html / 'index.html'}", flush=True)
         return 0
     if (options.draft or options.page) and not (into / "executed").exists():
-        with suppress(FileNotFoundError):  # what the whole site has run need not run again
+        with suppress(OSError):  # what the whole site has run need not run again, if it is there
             shutil.copytree(ROOT / "build" / "executed", into / "executed")
     if not same_tools or known["code"] != code:
         load_kernels()

@@ -33,7 +33,9 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def cores() -> int:
-    """Count the processors that this process may use."""
+    """Return how many processors to use: what noxfile.py has counted, or else all."""
+    if told := os.environ.get("ATTN_CORES"):
+        return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

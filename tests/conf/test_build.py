@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from extensions import shared
 from tests.conf.test_site import FRONT, ROOT, Site
 
 SOFTMAX = FRONT + (
@@ -291,7 +292,10 @@ def test_one_page_can_be_built_alone(project: Project) -> None:
     before = project.site()
     text = POSITIONS.replace("{doc}", "{ref}`there <of-another-page>` {py:func}`torch.sum` {doc}")
     project.write(softmax=SOFTMAX, positions=text, data=DATA)
+    gone = project.root / "build" / "executed" / "gone.tmp"
+    gone.symlink_to("nowhere")  # what a build of the whole site has just written and removed
     printed = project.run("--page", "docs/positions.md")
+    gone.unlink()
     assert "WARNING" not in printed  # what it names on other pages is no fault of its own
     page = project.root / "build" / "page" / "html" / "positions.html"
     assert f"The page positions.md, built alone, is in {page}" in printed
@@ -430,6 +434,13 @@ def test_two_builds_at_once_wait_for_each_other(project: Project) -> None:
     project.run()
 
 
+def test_cores_are_those_that_are_told_or_else_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTN_CORES", "3")
+    assert shared.cores() == 3
+    monkeypatch.delenv("ATTN_CORES")
+    assert shared.cores() == len(os.sched_getaffinity(0))
+
+
 def test_a_full_disk_leaves_the_site_that_stood(project: Project) -> None:
     before = project.site()
     project.edit("docs/softmax.md", "Prose.", "Other prose.")
@@ -453,10 +464,11 @@ def test_two_cold_builds_are_the_same_bytes(project: Project, tmp_path: Path) ->
     other = Project(tmp_path / "another place")
     other.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
     (other.root / "docs" / "numbers.txt").write_text("one")
+    shell = {"ATTN_CORES": "1", "TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8", "COLUMNS": "40"}
     process = subprocess.run(
         ["taskset", "-c", "0", sys.executable, "conf/commands/build.py"],
         cwd=other.root,
-        env=os.environ | {"TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8", "COLUMNS": "40"},
+        env=os.environ | shell,
         check=False,
     )
     assert process.returncode == 0
@@ -504,7 +516,8 @@ def test_a_served_page_follows_an_edit(project: Project) -> None:
 
     def shows(text: str) -> None:
         address, page = f"http://127.0.0.1:{port}/softmax.html", ""
-        for _ in range(600):
+        for _ in range(6000):
+            assert server.poll() is None
             try:
                 with urllib.request.urlopen(address) as answer:
                     page = answer.read().decode()
