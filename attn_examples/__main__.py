@@ -28,20 +28,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `| head` has seen enough
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # for what Python still flushes when it ends
+        os.dup2(
+            nowhere, sys.stdout.fileno()
+        )  # for what Python still flushes when it ends
         return 141
 
 
 def run(arguments: list[str] | None) -> int:
     """Run a command; its wrong use prints one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m attn_examples", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m attn_examples", description=__doc__
+    )
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     listing = commands.add_parser("list", help="list the mechanisms")
     listing.set_defaults(run=print_list)
-    copy = commands.add_parser("copy", help="print mechanisms as one file that needs torch alone")
+    copy = commands.add_parser(
+        "copy", help="print mechanisms as one file that needs torch alone"
+    )
     copy.add_argument("names", metavar="NAME", nargs="*", help="as `list` shows it")
     copy.add_argument(
-        "--checks", action="store_true", help="keep the checks of what torch refuses anyway"
+        "--checks",
+        action="store_true",
+        help="keep the checks of what torch refuses anyway",
     )
     copy.set_defaults(run=print_copy)
     add_commands(commands)
@@ -61,7 +69,9 @@ def print_list(options: argparse.Namespace) -> int:
         print(title)
         own = [mechanism.object for mechanism in mechanisms() if mechanism.step == step]
         for name in dict.fromkeys(own):
-            summary = (inspect.getdoc(getattr(attn_examples, name)) or "").splitlines()[0]
+            summary = (inspect.getdoc(getattr(attn_examples, name)) or "").splitlines()[
+                0
+            ]
             print(f"  {name:{width}}  {summary}")
     return 0
 

@@ -25,7 +25,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
 
 
 def follows() -> bool:
-    """Tell whether torch compiles, exports or traces: it follows a call for all values."""
+    """Tell whether torch compiles, exports or traces: it follows for all values."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing or torch.compiler.is_compiling()
 
@@ -70,11 +70,15 @@ def refuse_lengths(lengths: Tensor, key_len: int) -> None:
         return
     try:
         values = lengths.tolist()
-    except RuntimeError:  # under vmap, and in meta and fake tensors, there are no values
+    except (
+        RuntimeError
+    ):  # under vmap, and in meta and fake tensors, there are no values
         return
     for length in values:
         if not 0 <= length <= key_len:
-            raise ValueError(f"lengths holds {length}, which must be from 0 to key_len ({key_len})")
+            raise ValueError(
+                f"lengths holds {length}, which must be from 0 to key_len ({key_len})"
+            )
 
 
 def check_number(name: str, value: Any) -> None:
@@ -102,7 +106,11 @@ def check_probability(name: str, value: Any) -> None:
 
 def check_value(query: Tensor, key: Tensor, value: Any) -> None:
     """Raise unless `value` fits a query and a key that a score has taken."""
-    if isinstance(value, Tensor) and value.dtype is query.dtype and value.device == query.device:
+    if (
+        isinstance(value, Tensor)
+        and value.dtype is query.dtype
+        and value.device == query.device
+    ):
         k, v = key.shape, value.shape
         if len(v) == query.dim() and (v == k or v[:-1] == k[:-1]):
             return
@@ -110,8 +118,10 @@ def check_value(query: Tensor, key: Tensor, value: Any) -> None:
         check_sequence(name, tensor)
         if tensor.dim() != query.dim():
             raise ValueError(
-                f"{name} has {tensor.dim()} dimensions {shape_of(tensor)} but query has "
-                f"{query.dim()} {shape_of(query)}: give them the same number of dimensions"
+                f"{name} has {tensor.dim()} dimensions {shape_of(tensor)} but query "
+                "has "
+                f"{query.dim()} {shape_of(query)}: give them the same number of "
+                "dimensions"
             )
         check_alike(name, tensor, query)
     refuse_positions(key, value)
@@ -124,11 +134,13 @@ def check_alike(name: str, tensor: Tensor, query: Tensor) -> None:
     """Raise unless `tensor` has the dtype and the device of the query."""
     if tensor.dtype != query.dtype and not autocast_joins(tensor, query):
         raise ValueError(
-            f"{name} is {tensor.dtype} but query is {query.dtype}: use one dtype for all"
+            f"{name} is {tensor.dtype} but query is {query.dtype}: use one dtype for "
+            "all"
         )
     if tensor.device != query.device:
         raise ValueError(
-            f"{name} is on {tensor.device} but query is on {query.device}: move them to one device"
+            f"{name} is on {tensor.device} but query is on {query.device}: move them "
+            "to one device"
         )
 
 
@@ -167,16 +179,18 @@ def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> No
     pairs = zip(reversed(tensor.shape[:-2]), reversed(other.shape[:-2]), strict=False)
     if any(a != b and 1 not in (a, b) for a, b in pairs):
         raise ValueError(
-            f"{name} has leading dimensions {tuple(tensor.shape[:-2])} but {other_name} has "
+            f"{name} has leading dimensions {tuple(tensor.shape[:-2])} but "
+            f"{other_name} has "
             f"{tuple(other.shape[:-2])}: batch and heads must be equal, or 1"
         )
 
 
 def check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise unless the dimensions before (length, width) are equal: modules do not repeat."""
+    """Raise unless all before (length, width) is equal: modules do not repeat."""
     if tensor.shape[:-2] != other.shape[:-2]:
         raise ValueError(
-            f"{name} has shape {shape_of(tensor)} but {other_name} has {shape_of(other)}: "
+            f"{name} has shape {shape_of(tensor)} but {other_name} has "
+            f"{shape_of(other)}: "
             f"all dimensions before the last two must be equal"
         )
 
@@ -213,7 +227,7 @@ def check_width(name: str, tensor: Tensor, width_name: str, width: int) -> None:
 def check_projected(
     name: str, tensor: Tensor, width_name: str, width: int, projection: nn.Module
 ) -> None:
-    """Raise unless `tensor` is (..., length, width), and such as its projection takes."""
+    """Raise unless `tensor` is (..., length, width), as its projection takes it."""
     weight = projection._parameters.get("weight")
     if (
         isinstance(tensor, Tensor)
@@ -231,7 +245,8 @@ def check_projected(
         return  # what wraps a layer may move and cast what it is given
     if tensor.device != weight.device:
         raise ValueError(
-            f"{name} is on {tensor.device} but the module's weights are on {weight.device}: "
+            f"{name} is on {tensor.device} but the module's weights are on "
+            f"{weight.device}: "
             f"move one of them"
         )
     if tensor.dtype != weight.dtype and not autocast_joins(tensor, weight):
@@ -242,7 +257,7 @@ def check_projected(
 
 
 def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
-    """Raise unless a score has returned one number for each query and key: others repeat."""
+    """Raise unless a score returned one number for each pair: others repeat."""
     if not isinstance(scores, Tensor):
         raise TypeError(
             f"score returned {type(scores).__name__} but must return a torch.Tensor, "
@@ -264,35 +279,42 @@ def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
 
 
 def refuse_weights(weights: Any, scores: Tensor) -> None:
-    """Raise unless a normalizer has returned one weight for each score: others repeat."""
+    """Raise unless a normalizer returned one weight for each score: others repeat."""
     if isinstance(weights, Tensor) and weights.shape == scores.shape:
         return
     shape = shape_of(weights) if isinstance(weights, Tensor) else type(weights).__name__
     raise ValueError(
-        f"normalize returned {shape} but must return {shape_of(scores)}, one weight for each score"
+        f"normalize returned {shape} but must return {shape_of(scores)}, one weight "
+        "for each score"
     )
 
 
 def refuse_mask(mask: Any) -> None:
-    """Raise unless `mask` is boolean: numbers would be added to the scores without a word."""
+    """Raise unless `mask` is boolean: numbers would be added without a word."""
     if mask is None:
         return
     if not isinstance(mask, Tensor):
-        raise TypeError(f"mask ({type(mask).__name__}) must be a torch.Tensor of dtype torch.bool")
+        raise TypeError(
+            f"mask ({type(mask).__name__}) must be a torch.Tensor of dtype torch.bool"
+        )
     if mask.dtype != torch.bool:
         raise ValueError(
             f"mask ({mask.dtype}) must be torch.bool, True where attention is allowed: "
-            f"call mask.bool(), or use with_bias(score, bias) for numbers to add to the scores"
+            "call mask.bool(), or use with_bias(score, bias) for numbers to add to "
+            "the scores"
         )
 
 
-def refuse_mask_shape(mask: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
+def refuse_mask_shape(
+    mask: Tensor, scores: tuple[int, ...], device: torch.device
+) -> None:
     """Raise unless `mask` lines up with scores of that shape without guessing."""
     if mask.shape in (scores, scores[-2:]) and mask.device == device:
         return
     scores = tuple(scores)
     fits = mask.dim() in (2, len(scores)) and all(
-        m in (1, s) for m, s in zip(reversed(mask.shape), reversed(scores), strict=False)
+        m in (1, s)
+        for m, s in zip(reversed(mask.shape), reversed(scores), strict=False)
     )
     if not fits:
         raise ValueError(
@@ -306,7 +328,8 @@ def check_device(name: str, tensor: Tensor, device: torch.device) -> None:
     """Raise unless `tensor` is where the scores are."""
     if tensor.device != device:
         raise ValueError(
-            f"{name} is on {tensor.device} but the scores are on {device}: move it there"
+            f"{name} is on {tensor.device} but the scores are on {device}: move it "
+            "there"
         )
 
 
@@ -316,14 +339,17 @@ def refuse_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None
     pairs = zip(reversed(tensor.shape), reversed(scores), strict=False)
     if tensor.dim() > len(scores) or any(t not in (1, s) for t, s in pairs):
         raise ValueError(
-            f"{name} has shape {shape_of(tensor)} but must broadcast to the scores, {tuple(scores)}"
+            f"{name} has shape {shape_of(tensor)} but must broadcast to the scores, "
+            f"{tuple(scores)}"
         )
 
 
 def refuse_bias_shape(bias: Tensor, scores: Tensor) -> None:
-    """Raise unless `bias` can be repeated to the scores, and has their dtype and device."""
+    """Raise unless `bias` repeats to the scores, and has their dtype and device."""
     if bias.dtype != scores.dtype and not autocast_joins(bias, scores):
-        raise ValueError(f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype")
+        raise ValueError(
+            f"bias is {bias.dtype} but the scores are {scores.dtype}: use one dtype"
+        )
     refuse_broadcast("bias", bias, scores.shape)
     check_device("bias", bias, scores.device)
 
@@ -331,7 +357,9 @@ def refuse_bias_shape(bias: Tensor, scores: Tensor) -> None:
 def refuse_attn_mask(attn_mask: Any, scores: Tensor) -> None:
     """Raise unless `attn_mask` can be repeated to the scores, and is where they are."""
     if not isinstance(attn_mask, Tensor):
-        raise TypeError(f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor")
+        raise TypeError(
+            f"attn_mask ({type(attn_mask).__name__}) must be a torch.Tensor"
+        )
     if attn_mask.device == scores.device and attn_mask.shape == scores.shape[-2:]:
         return
     refuse_broadcast("attn_mask", attn_mask, scores.shape)
@@ -339,10 +367,11 @@ def refuse_attn_mask(attn_mask: Any, scores: Tensor) -> None:
 
 
 def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
-    """Raise where numbers to add to the scores look like a mask, or are whole numbers."""
+    """Raise where numbers to add to the scores look like a mask, or are whole."""
     if not attn_mask.is_floating_point():
         raise ValueError(
-            f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention is allowed, "
+            f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention "
+            "is allowed, "
             f"or floating point, added to the scores"
         )
     if follows() or not attn_mask.numel():
@@ -355,11 +384,14 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
         if attn_mask.min().item() not in (0, 1) or attn_mask.max().item() != 1:
             return
         suspect = bool(((attn_mask == 0) | (attn_mask == 1)).all())
-    except RuntimeError:  # under vmap, and in meta and fake tensors, there are no values
+    except (
+        RuntimeError
+    ):  # under vmap, and in meta and fake tensors, there are no values
         return
     if suspect:
         raise ValueError(
-            f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be added to "
+            f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be "
+            "added to "
             f"the scores: call attn_mask.bool() to say where attention is allowed"
         )
 
@@ -367,7 +399,9 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
 def check_labels(name: str, labels: Sequence[str] | None, length: int) -> None:
     """Raise unless there is one label for each position."""
     if labels is not None and len(labels) != length:
-        raise ValueError(f"{name} has {len(labels)} labels but the map has {length} of them")
+        raise ValueError(
+            f"{name} has {len(labels)} labels but the map has {length} of them"
+        )
 
 
 def check_callable(name: str, value: Any) -> None:
@@ -393,7 +427,8 @@ def refuse_mask_of_heads(
     *first, last = dict.fromkeys(map(str, shapes))
     wanted = f"{', '.join(first)} or {last}" if first else last
     raise ValueError(
-        f"mask has shape {shape_of(mask)} but must have {wanted}, with 1 where it repeats"
+        f"mask has shape {shape_of(mask)} but must have {wanted}, with 1 where it "
+        "repeats"
     )
 
 
@@ -402,22 +437,24 @@ def _is_or_repeats(size: int, wanted: int) -> bool:
 
 
 def check_follows(name: str, before: Tensor, tensor: Tensor) -> None:
-    """Raise unless `tensor` can follow what a cache holds, along the last dimension but one."""
+    """Raise unless `tensor` can follow what a cache holds, along the length."""
     expected = (*before.shape[:-2], tensor.shape[-2], before.shape[-1])
     if tensor.shape != expected:
         raise ValueError(
-            f"{name} has shape {shape_of(tensor)} but the cache holds {shape_of(before)}: "
+            f"{name} has shape {shape_of(tensor)} but the cache holds "
+            f"{shape_of(before)}: "
             f"all but the length must be equal, so use a new cache for another batch"
         )
     if (tensor.dtype, tensor.device) != (before.dtype, before.device):
         raise ValueError(
-            f"{name} is {tensor.dtype} on {tensor.device} but the cache holds {before.dtype} "
+            f"{name} is {tensor.dtype} on {tensor.device} but the cache holds "
+            f"{before.dtype} "
             f"on {before.device}: use a new cache"
         )
 
 
 def refuse_bias(bias: Any) -> None:
-    """Raise unless `bias` is floating point: the fused kernel takes a boolean for a mask."""
+    """Raise unless `bias` is floating point: the kernel takes a boolean for a mask."""
     if bias is None:
         return
     if not isinstance(bias, Tensor):
@@ -431,11 +468,17 @@ def refuse_bias(bias: Any) -> None:
 
 def check_cache(cache: Any) -> None:
     """Raise unless `cache` is None or does what `KVCache` does."""
-    if cache is not None and not (hasattr(cache, "append") and hasattr(cache, "length")):
-        raise TypeError(f"cache ({type(cache).__name__}) must be a KVCache, or act like one")
+    if cache is not None and not (
+        hasattr(cache, "append") and hasattr(cache, "length")
+    ):
+        raise TypeError(
+            f"cache ({type(cache).__name__}) must be a KVCache, or act like one"
+        )
 
 
-def whole_numbers(name: str, numbers: Any, device: torch.device | str | None = None) -> Tensor:
+def whole_numbers(
+    name: str, numbers: Any, device: torch.device | str | None = None
+) -> Tensor:
     """Make a tensor of whole numbers from what a user calls so."""
     try:
         tensor = torch.as_tensor(numbers, device=device)

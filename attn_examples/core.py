@@ -36,7 +36,9 @@ MECHANISMS = (
         "changes": "nothing: the frame, with an argument for each step",
         "page": "concepts/four-steps",
         "papers": ["vaswani2017", "luong2015"],
-        "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"},
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"
+        },
         "words": ["attention mechanism", "query key value", "QKV", "soft attention"],
     },
     {
@@ -45,7 +47,9 @@ MECHANISMS = (
         "changes": "nothing: torch's function of the same name, in visible steps",
         "page": "formulas/scaled-dot-product",
         "papers": ["vaswani2017"],
-        "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"},
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"
+        },
         "words": ["SDPA", "F.scaled_dot_product_attention"],
     },
     {
@@ -183,7 +187,7 @@ def scaled_dot_product_attention(
     enable_gqa: bool = False,
     need_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Compute what torch's function of the same name computes, in four visible steps.
+    """Compute what torch's function of this name computes, in four visible steps.
 
     A drop-in replacement for `torch.nn.functional.scaled_dot_product_attention`
     that can also return the weights.
@@ -263,7 +267,9 @@ def scaled_dot_product_attention(
         return scores + attn_mask.to(scores.dtype)
 
     normalize = dropped(softmax, dropout_p)
-    output, weights = attention(query, key, value, score=masked_score, normalize=normalize)
+    output, weights = attention(
+        query, key, value, score=masked_score, normalize=normalize
+    )
     return (output, weights) if need_weights else output
 
 
@@ -314,12 +320,14 @@ def share_heads(query: Tensor, shared: Tensor, *, name: str = "key") -> Tensor:
     check_float(name, shared)
     if query.dim() < 3 or shared.dim() < 3:
         raise ValueError(
-            f"query {shape_of(query)} and {name} {shape_of(shared)} must have a head dimension, "
+            f"query {shape_of(query)} and {name} {shape_of(shared)} must have a head "
+            "dimension, "
             f"(..., heads, length, width), to share heads"
         )
     heads, groups = query.shape[-3], shared.shape[-3]
     if groups == 0 or heads % groups:
         raise ValueError(
-            f"query has {heads} heads, which must be a multiple of the {name}'s {groups} heads"
+            f"query has {heads} heads, which must be a multiple of the {name}'s "
+            f"{groups} heads"
         )
     return shared.repeat_interleave(heads // groups, dim=-3)

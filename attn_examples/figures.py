@@ -22,7 +22,13 @@ from matplotlib.patches import FancyBboxPatch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from attn_examples.checks import check_count, check_float, check_labels, check_number, shape_of
+from attn_examples.checks import (
+    check_count,
+    check_float,
+    check_labels,
+    check_number,
+    shape_of,
+)
 
 __all__ = ["INK", "STEPS", "heads_grid", "heatmap", "new_figure", "steps_strip"]
 
@@ -101,7 +107,8 @@ def heatmap(
     check_float("weights", weights)
     if weights.dim() != 2:
         raise ValueError(
-            f"weights has shape {shape_of(weights)} but a map is (L, S): pick one batch entry "
+            f"weights has shape {shape_of(weights)} but a map is (L, S): pick one "
+            "batch entry "
             f"and one head, or use heads_grid"
         )
     L, S = weights.shape
@@ -295,7 +302,14 @@ def steps_strip(*changed: str, note: str | None = None) -> Figure:
             )
     if note:
         ax.text(
-            2, -0.25, note, ha="center", va="center", color=INK, style="italic", parse_math=False
+            2,
+            -0.25,
+            note,
+            ha="center",
+            va="center",
+            color=INK,
+            style="italic",
+            parse_math=False,
         )
     return figure
 
@@ -336,10 +350,16 @@ def new_figure(
     single = lines == 1 and per_line == 1
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
-            lines, per_line, figsize=(width, height), layout="constrained", squeeze=False
+            lines,
+            per_line,
+            figsize=(width, height),
+            layout="constrained",
+            squeeze=False,
         )
     if lines > 1:
-        figure.set_layout_engine("constrained", h_pad=0.1)  # titles clear of the ticks above
+        figure.set_layout_engine(
+            "constrained", h_pad=0.1
+        )  # titles clear of the ticks above
     plt.close(figure)
     return figure, axes[0, 0] if single else axes
 
@@ -348,12 +368,18 @@ def _labels(name: str, labels: ArrayLike | None, count: int) -> list[str] | None
     """Make texts of labels: one for each position or head."""
     if labels is None:
         return None
-    found = labels.tolist() if hasattr(labels, "tolist") else labels  # NumPy's, torch's, pandas'
+    found = (
+        labels.tolist() if hasattr(labels, "tolist") else labels
+    )  # NumPy's, torch's, pandas'
     if not isinstance(found, Sequence):
-        raise TypeError(f"{name} ({type(labels).__name__}) must be a sequence of labels")
+        raise TypeError(
+            f"{name} ({type(labels).__name__}) must be a sequence of labels"
+        )
     for label in found:
         if not isinstance(label, str | Number):
-            raise TypeError(f"{name} holds {label!r} but a label must be a text or a number")
+            raise TypeError(
+                f"{name} holds {label!r} but a label must be a text or a number"
+            )
     texts = [str(label) for label in found]
     check_labels(name, texts, count)
     return texts
@@ -364,7 +390,9 @@ def _both_labels(
 ) -> tuple[list[str] | None, list[str] | None]:
     """Make texts of the labels of queries and keys: the same where they are as many."""
     texts = _labels("rows", rows, L)
-    return texts, texts if columns is None and L == S else _labels("columns", columns, S)
+    return texts, texts if columns is None and L == S else _labels(
+        "columns", columns, S
+    )
 
 
 def _positive(name: str, value: Any) -> float:
@@ -384,16 +412,22 @@ def _check_kind(name: str, value: Any, kind: Any, wanted: str) -> None:
 
 def _check_cells(cells: Tensor) -> None:
     if cells.numel() == 0:
-        raise ValueError(f"weights has shape {shape_of(cells)}: there is nothing to draw")
+        raise ValueError(
+            f"weights has shape {shape_of(cells)}: there is nothing to draw"
+        )
     bad = cells[~((cells >= 0) & cells.isfinite())]
     if bad.numel():
-        raise ValueError(f"weights holds {float(bad[0]):g} but a map shows numbers from 0 up")
+        raise ValueError(
+            f"weights holds {float(bad[0]):g} but a map shows numbers from 0 up"
+        )
 
 
 def _draw_bar(figure: Figure, ax: Axes, scale: Scale, *, more: bool) -> None:
     """Draw the scale of colours, in steps: from 50 colours on matplotlib makes it a bitmap."""
     steps = ScalarMappable(scale, colormaps[_COLORMAP].resampled(48))
-    bar = figure.colorbar(steps, ax=ax, shrink=0.8, aspect=20, extend="max" if more else "neither")
+    bar = figure.colorbar(
+        steps, ax=ax, shrink=0.8, aspect=20, extend="max" if more else "neither"
+    )
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8)
 
@@ -411,8 +445,12 @@ def _draw_cells(ax: Axes, cells: Tensor, scale: Scale) -> None:
     )
     if max(L, S) > 100:
         return  # lines would hide the cells
-    ax.hlines([i - 0.5 for i in range(L + 1)], -0.5, S - 0.5, color=INK, lw=0.3, alpha=0.4)
-    ax.vlines([j - 0.5 for j in range(S + 1)], -0.5, L - 0.5, color=INK, lw=0.3, alpha=0.4)
+    ax.hlines(
+        [i - 0.5 for i in range(L + 1)], -0.5, S - 0.5, color=INK, lw=0.3, alpha=0.4
+    )
+    ax.vlines(
+        [j - 0.5 for j in range(S + 1)], -0.5, L - 0.5, color=INK, lw=0.3, alpha=0.4
+    )
 
 
 def _print_value(ax: Axes, i: int, j: int, value: float, scale: Scale) -> None:
@@ -430,4 +468,11 @@ def _label(set_ticks: Any, labels: list[str] | None, count: int, rotation: int) 
         small = 10 if count <= 15 else 8
         ha = {"ha": "left", "rotation_mode": "anchor"} if rotation else {}
         # a token may well hold a dollar sign
-        set_ticks(range(count), labels, rotation=rotation, fontsize=small, parse_math=False, **ha)
+        set_ticks(
+            range(count),
+            labels,
+            rotation=rotation,
+            fontsize=small,
+            parse_math=False,
+            **ha,
+        )

@@ -56,7 +56,9 @@ def load_bert(name: str | None = None) -> tuple[Any, Any]:
     source = name or str(_bundled())
     tokenizer = AutoTokenizer.from_pretrained(source)
     model: Any = BertModel.from_pretrained(
-        source, attn_implementation="eager", use_safetensors=True if name is None else None
+        source,
+        attn_implementation="eager",
+        use_safetensors=True if name is None else None,
     )
     return model.eval(), tokenizer
 
@@ -90,12 +92,15 @@ def attention_maps(model: Any, tokenizer: Any, text: str) -> tuple[list[str], Te
     inputs = tokenizer(text, return_tensors="pt")
     length, limit = inputs["input_ids"].shape[1], model.config.max_position_embeddings
     if length > limit:
-        raise ValueError(f"text has {length} tokens but the model reads at most {limit}")
+        raise ValueError(
+            f"text has {length} tokens but the model reads at most {limit}"
+        )
     with torch.no_grad():
         attentions = model(**inputs, output_attentions=True).attentions
     if not attentions:
         raise ValueError(
-            "model returned no attention weights: load it with attn_implementation='eager', "
+            "model returned no attention weights: load it with "
+            "attn_implementation='eager', "
             "as load_bert does"
         )
     tokens: list[str] = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
@@ -112,5 +117,7 @@ def _bundled() -> Path:
         ) from error
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != _SHA256:
-        raise RuntimeError(f"model.safetensors has sha256 {found} but {_SHA256} is wanted")
+        raise RuntimeError(
+            f"model.safetensors has sha256 {found} but {_SHA256} is wanted"
+        )
     return folder

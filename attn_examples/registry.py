@@ -105,7 +105,9 @@ def mechanisms(root: Path = ROOT) -> list[Mechanism]:
         for entry in literal(root, file, "MECHANISMS"):
             unknown = set(entry) - set(Mechanism.__dataclass_fields__)
             if unknown:
-                raise ValueError(f"MECHANISMS in {file} has the unknown field {unknown.pop()!r}")
+                raise ValueError(
+                    f"MECHANISMS in {file} has the unknown field {unknown.pop()!r}"
+                )
             found.append(Mechanism(step, family, **entry))
     return found
 
@@ -116,8 +118,12 @@ def families(root: Path = ROOT) -> list[tuple[str, str]]:
     for step in ROOMS:
         folder = root / "attn_examples" / step
         if folder.is_dir():
-            order = re.findall(r"(\w+)\.__all__", (folder / "__init__.py").read_text("utf-8"))
-            others = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+            order = re.findall(
+                r"(\w+)\.__all__", (folder / "__init__.py").read_text("utf-8")
+            )
+            others = sorted(
+                file.stem for file in folder.glob("*.py") if file.stem != "__init__"
+            )
             found += [(step, family) for family in dict.fromkeys(order + others)]
         else:
             found.append((step, ""))
@@ -137,5 +143,7 @@ def literal(root: Path, file: str, name: str) -> tuple[Any, ...]:
             try:
                 return tuple(ast.literal_eval(node.value))
             except (TypeError, ValueError) as error:
-                raise ValueError(f"{name} in {file} must be a tuple of plain literals") from error
+                raise ValueError(
+                    f"{name} in {file} must be a tuple of plain literals"
+                ) from error
     return ()

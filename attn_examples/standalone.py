@@ -29,7 +29,16 @@ from pathlib import Path
 
 import attn_examples
 
-__all__ = ["inline", "is_import", "names_in", "needs", "one_file", "rewrite", "shortened", "split"]
+__all__ = [
+    "inline",
+    "is_import",
+    "names_in",
+    "needs",
+    "one_file",
+    "rewrite",
+    "shortened",
+    "split",
+]
 
 _PACKAGE = "attn_examples"
 _LONG = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -60,14 +69,24 @@ def one_file(*names: str, checks: bool = False) -> str:
         suggested.
     """
     if not names:
-        raise ValueError("names is empty but must name a mechanism: `list` shows all of them")
+        raise ValueError(
+            "names is empty but must name a mechanism: `list` shows all of them"
+        )
     names = tuple(dict.fromkeys(names))
     taken = _Taken(checks)
     for name in names:
         if name not in attn_examples.__all__:
-            close = difflib.get_close_matches(name, attn_examples.__all__, n=3, cutoff=0.5)
-            hint = f"the closest are {', '.join(close)}" if close else "`list` shows all of them"
-            raise ValueError(f"name ({name!r}) must be one that attn_examples exports: {hint}")
+            close = difflib.get_close_matches(
+                name, attn_examples.__all__, n=3, cutoff=0.5
+            )
+            hint = (
+                f"the closest are {', '.join(close)}"
+                if close
+                else "`list` shows all of them"
+            )
+            raise ValueError(
+                f"name ({name!r}) must be one that attn_examples exports: {hint}"
+            )
         taken.take(_PACKAGE, name)
     example = _example(names[0]) if len(names) == 1 else []
     for text in example:  # it may use more of the package
@@ -134,7 +153,9 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
     kept = [text for text in statements if text not in outside]
 
     # a name may stand for one thing in the package and for another in the statements
-    theirs = set().union(*(names_in(text)[0] for text in kept if not _from_package(text)))
+    theirs = set().union(
+        *(names_in(text)[0] for text in kept if not _from_package(text))
+    )
     theirs |= _clashes(outside, taken.imports)
     ours = set().union(*(names_in(text)[0] for text in (*definitions, *taken.imports)))
     used = set().union(*(names_in(text)[1] for text in definitions))
@@ -146,7 +167,9 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
         kept[0] = kept[0].lstrip("\n")
     imports = [*outside, *taken.imports]
     if hidden:
-        exported = sorted({name for text in statements for _, name, _ in _from_package(text)})
+        exported = sorted(
+            {name for text in statements for _, name, _ in _from_package(text)}
+        )
         definitions = [_in_function(definitions, taken.imports, exported, shadowed)]
         imports = outside
     notes = [_ON_MASKS] if taken.has_masks else []
@@ -155,7 +178,10 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
 
 
 def _in_function(
-    definitions: list[str], imports: Iterable[str], exported: list[str], shadowed: set[str]
+    definitions: list[str],
+    imports: Iterable[str],
+    exported: list[str],
+    shadowed: set[str],
 ) -> str:
     """Put definitions into a function, which returns what is wanted of them by name."""
     head = [f"from builtins import {', '.join(sorted(shadowed))}"] if shadowed else []
@@ -200,7 +226,11 @@ def _lay_out(texts: Iterable[str]) -> list[str]:
 def names_in(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the global names that a piece of source binds, and those that it uses."""
     scopes = [symtable.symtable(source, "source", "exec")]
-    bound = {s.get_name() for s in scopes[0].get_symbols() if s.is_assigned() or s.is_imported()}
+    bound = {
+        s.get_name()
+        for s in scopes[0].get_symbols()
+        if s.is_assigned() or s.is_imported()
+    }
     used = {s.get_name() for s in scopes[0].get_symbols() if s.is_referenced()}
     used |= {  # which symtable takes for binding alone
         node.target.id
@@ -210,7 +240,12 @@ def names_in(source: str) -> tuple[frozenset[str], frozenset[str]]:
     while scopes:
         inner = scopes.pop().get_children()
         used |= {s.get_name() for t in inner for s in t.get_symbols() if s.is_global()}
-        bound |= {s.get_name() for t in inner for s in t.get_symbols() if s.is_declared_global()}
+        bound |= {
+            s.get_name()
+            for t in inner
+            for s in t.get_symbols()
+            if s.is_declared_global()
+        }
         scopes += inner
     return frozenset(bound), frozenset(used)
 
@@ -269,10 +304,14 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
 
     visit(ast.parse(source).body, top=True)
     for first, last, text in reversed(edits):
-        indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
+        indent = lines[first - 1][
+            : len(lines[first - 1]) - len(lines[first - 1].lstrip())
+        ]
         new = [indent + line for line in text.splitlines()]
         before = lines[first - 2].strip() if first > 1 else ""
-        parts = before and not before.endswith(":")  # whether a blank line after it does
+        parts = before and not before.endswith(
+            ":"
+        )  # whether a blank line after it does
         if not new and not parts and last < len(lines) and not lines[last].strip():
             last += 1
         lines[first - 1 : last] = new
@@ -311,7 +350,11 @@ def _is_check(node: ast.stmt) -> bool:
         name = node.name
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         called = node.value.func
-        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        name = (
+            called.attr
+            if isinstance(called, ast.Attribute)
+            else getattr(called, "id", "")
+        )
     return name.startswith(("check_", "_check"))
 
 
@@ -332,7 +375,9 @@ def _example(name: str) -> list[str]:
 
 def _under_main(statements: Iterable[str], there: Iterable[str]) -> str:
     """Put statements where they do not run at import, without the imports that are there."""
-    imports = [text for text in statements if is_import(text) and not _from_package(text)]
+    imports = [
+        text for text in statements if is_import(text) and not _from_package(text)
+    ]
     imports = [text for text in imports if text not in there]
     rest = [text for text in statements if not is_import(text)]
     body = "\n".join([*imports, *[""] * bool(imports), *rest])
@@ -357,7 +402,9 @@ def _statements(module: str) -> tuple[dict[str, str], dict[str, str]]:
             imports |= dict.fromkeys(bound, text)
         else:
             for name in bound:  # after its overloads the function itself
-                definitions[name] = f"{definitions[name]}\n{text}" if name in definitions else text
+                definitions[name] = (
+                    f"{definitions[name]}\n{text}" if name in definitions else text
+                )
     return definitions, imports
 
 
@@ -366,7 +413,9 @@ class _Taken:
     """What is taken from the package: definitions, and the imports that they need."""
 
     checks: bool
-    definitions: dict[str, str] = field(default_factory=dict)  # by module.name, in order of use
+    definitions: dict[str, str] = field(
+        default_factory=dict
+    )  # by module.name, in order of use
     imports: dict[str, None] = field(default_factory=dict)
     has_masks: bool = False  # among what is taken or made by one of the functions
 
@@ -390,7 +439,9 @@ class _Taken:
             if used != name:
                 self.take(module, used)
         if name in {full.rpartition(".")[2] for full in self.definitions}:
-            raise ValueError(f"{module}.{name} has the name of another definition of the package")
+            raise ValueError(
+                f"{module}.{name} has the name of another definition of the package"
+            )
         if text not in self.definitions.values():  # one statement may bind two names
             self.definitions[f"{module}.{name}"] = text
         self.has_masks |= not tool and _speaks_of_masks(text)
@@ -399,7 +450,9 @@ class _Taken:
         if not _from_package(text):
             line = _import_of(name, text)
             if clash := _clashes([line], self.imports):
-                raise ValueError(f"{module} imports another {clash.pop()} than the rest")
+                raise ValueError(
+                    f"{module} imports another {clash.pop()} than the rest"
+                )
             self.imports[line] = None
         for source_module, source_name, here in _from_package(text):
             if here == name:
@@ -427,7 +480,8 @@ def _from_package(source: str) -> tuple[_Imported, ...]:
             for alias in node.names:
                 if alias.name.split(".")[0] == _PACKAGE:
                     raise ValueError(
-                        f"`import {alias.name}` imports a module, which cannot be inlined: "
+                        f"`import {alias.name}` imports a module, which cannot be "
+                        "inlined: "
                         f"import names, `from {alias.name} import ...`"
                     )
         elif isinstance(node, ast.ImportFrom) and _is_ours(node):
@@ -456,7 +510,9 @@ def _without_package(source: str, hidden: bool) -> str:
             return None
         found = _from_package(ast.unparse(node))
         if hidden:
-            return "\n".join(f'{here} = _{_PACKAGE}["{name}"]' for _, name, here in found)
+            return "\n".join(
+                f'{here} = _{_PACKAGE}["{name}"]' for _, name, here in found
+            )
         return "\n".join(f"{here} = {name}" for _, name, here in found if here != name)
 
     return rewrite(source, replace)
@@ -503,9 +559,16 @@ def _sorted_imports(sources: Iterable[str]) -> str:
     lines = sorted(plain)
     for key, names in sorted(members.items()):
         order = sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
-        lines.append(f"from {key}" if " as " in key else f"from {key} {', '.join(order)}")
-    is_standard = {line: line.split()[1].split(".")[0] in sys.stdlib_module_names for line in lines}
-    blocks = ("\n".join(line for line in lines if is_standard[line] is s) for s in (True, False))
+        lines.append(
+            f"from {key}" if " as " in key else f"from {key} {', '.join(order)}"
+        )
+    is_standard = {
+        line: line.split()[1].split(".")[0] in sys.stdlib_module_names for line in lines
+    }
+    blocks = (
+        "\n".join(line for line in lines if is_standard[line] is s)
+        for s in (True, False)
+    )
     return "\n\n".join(block for block in blocks if block)
 
 

@@ -14,4 +14,6 @@ from attn_examples.heads.multi_head import *
 from attn_examples.heads.single_head import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = single_head.__all__ + multi_head.__all__ + cache.__all__ + adapters.__all__
+    __all__ = (
+        single_head.__all__ + multi_head.__all__ + cache.__all__ + adapters.__all__
+    )

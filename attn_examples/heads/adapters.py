@@ -22,7 +22,11 @@ MECHANISMS = (
             "torch.nn.TransformerEncoderLayer": "test_inside_torchs_layers",
             "torch.nn.TransformerDecoderLayer": "test_inside_torchs_layers",
         },
-        "words": ["drop-in replacement", "nn.MultiheadAttention", "nn.TransformerEncoderLayer"],
+        "words": [
+            "drop-in replacement",
+            "nn.MultiheadAttention",
+            "nn.TransformerEncoderLayer",
+        ],
     },
 )
 
@@ -67,12 +71,14 @@ def as_torch(module: MultiHeadAttention, *, batch_first: bool = False) -> nn.Mod
     True
     """
     if not isinstance(module, MultiHeadAttention):
-        raise TypeError(f"module ({type(module).__name__}) must be a MultiHeadAttention")
+        raise TypeError(
+            f"module ({type(module).__name__}) must be a MultiHeadAttention"
+        )
     return _AsTorch(module, batch_first)
 
 
 class _AsTorch(nn.Module):
-    # torch's layers read these two: they then call forward, and not a kernel of their own
+    # torch's layers read these two, and then call forward and no kernel of their own
     in_proj_bias = None
     _qkv_same_embed_dim = False
 
@@ -86,7 +92,8 @@ class _AsTorch(nn.Module):
     def __getattr__(self, name: str) -> Any:
         if name == "in_proj_weight":
             raise AttributeError(
-                "nn.TransformerEncoder wants to run a kernel of its own, without this module: "
+                "nn.TransformerEncoder wants to run a kernel of its own, without this "
+                "module: "
                 "make it with enable_nested_tensor=False"
             )
         return super().__getattr__(name)
@@ -103,13 +110,17 @@ class _AsTorch(nn.Module):
         is_causal: bool = False,  # in torch a hint that attn_mask is causal
     ) -> tuple[Tensor, Tensor | None]:
         if is_causal and attn_mask is None:
-            raise ValueError("attn_mask must be given when is_causal is True, as in torch")
+            raise ValueError(
+                "attn_mask must be given when is_causal is True, as in torch"
+            )
         turned = query.dim() == 3 and not self.batch_first
         if turned:  # the same object thrice stays the same object
             of = {id(t): t.transpose(0, 1) for t in (query, key, value)}
             query, key, value = of[id(query)], of[id(key)], of[id(value)]
         if attn_mask is not None and attn_mask.dim() == 3 and query.dim() == 3:
-            attn_mask = torch.unflatten(attn_mask, 0, (-1, self.num_heads))  # of (N * H, L, S)
+            attn_mask = torch.unflatten(
+                attn_mask, 0, (-1, self.num_heads)
+            )  # of (N * H, L, S)
         if key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(-2)  # (N, 1, S)
             if query.dim() == 3:

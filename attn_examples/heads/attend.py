@@ -81,7 +81,9 @@ def _fused(
     added = (None,) * (4 - query.dim())
     if mask is not None:
         mask = mask[(None,) * (4 - mask.dim())]
-    grouped = {"enable_gqa": True} if enable_gqa else {}  # which torch 2.4 does not know
+    grouped = (
+        {"enable_gqa": True} if enable_gqa else {}
+    )  # which torch 2.4 does not know
     output = F.scaled_dot_product_attention(
         query[added], key[added], value[added], mask, dropout_p, is_causal, **grouped
     )

@@ -19,13 +19,18 @@ MECHANISMS = (
         "oracles": {
             "transformers.DynamicCache": "test_rotary_positions_and_a_cache_equal_llama",
         },
-        "words": ["key-value cache", "past_key_values", "incremental decoding", "prefill"],
+        "words": [
+            "key-value cache",
+            "past_key_values",
+            "incremental decoding",
+            "prefill",
+        ],
     },
 )
 
 
 class KVCache:
-    """Keep the keys and values of one layer, so that earlier tokens are projected once.
+    """Keep keys and values of one layer, so that each token is projected once.
 
     Given to a module at each call, it hands over what came before: `key` and `value`,
     (..., S, head_dim), None before the first call. Any object with `length` and `append` can
@@ -61,7 +66,11 @@ class KVCache:
     @property
     def nbytes(self) -> int:
         """How many bytes the keys and values take."""
-        return sum(t.numel() * t.element_size() for t in (self.key, self.value) if t is not None)
+        return sum(
+            t.numel() * t.element_size()
+            for t in (self.key, self.value)
+            if t is not None
+        )
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add new keys and values, (..., length, width), and return all of them.

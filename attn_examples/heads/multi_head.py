@@ -49,7 +49,9 @@ MECHANISMS = (
         "changes": "groups of heads share keys and values",
         "page": "types/heads/multi-head#grouped-query",
         "papers": ["ainslie2023"],
-        "oracles": {"x_transformers.x_transformers.Attention": "test_equals_x_transformers"},
+        "oracles": {
+            "x_transformers.x_transformers.Attention": "test_equals_x_transformers"
+        },
         "words": ["GQA", "grouped query attention", "num_kv_heads", "enable_gqa"],
     },
     {
@@ -58,7 +60,9 @@ MECHANISMS = (
         "changes": "all heads share one set of keys and values",
         "page": "types/heads/multi-head#multi-query",
         "papers": ["shazeer2019"],
-        "oracles": {"x_transformers.x_transformers.Attention": "test_equals_x_transformers"},
+        "oracles": {
+            "x_transformers.x_transformers.Attention": "test_equals_x_transformers"
+        },
         "words": ["MQA", "multi query attention"],
     },
 )
@@ -168,7 +172,8 @@ class MultiHeadAttention(nn.Module):
         check_probability("dropout", dropout)
         if num_heads % self.num_kv_heads:
             raise ValueError(
-                f"num_heads ({num_heads}) must be divisible by num_kv_heads ({num_kv_heads})"
+                f"num_heads ({num_heads}) must be divisible by num_kv_heads "
+                f"({num_kv_heads})"
             )
         self.score = score
         self.normalize = normalize
@@ -321,10 +326,13 @@ class MultiHeadAttention(nn.Module):
         True
         """
         if not isinstance(module, nn.MultiheadAttention):
-            raise TypeError(f"module ({type(module).__name__}) must be an nn.MultiheadAttention")
+            raise TypeError(
+                f"module ({type(module).__name__}) must be an nn.MultiheadAttention"
+            )
         if module.bias_k is not None or module.add_zero_attn:
             raise ValueError(
-                "module was made with add_bias_kv or add_zero_attn, which add keys that are "
+                "module was made with add_bias_kv or add_zero_attn, which add keys "
+                "that are "
                 "not in the input: from_torch takes modules without them"
             )
         ours = cls(
@@ -337,15 +345,21 @@ class MultiHeadAttention(nn.Module):
         )
         ours.to(module.out_proj.weight).train(module.training)
         stacked = module.in_proj_weight is not None  # the three in one matrix
-        names = ["in_proj_weight"] * 3 if stacked else [f"{x}_proj_weight" for x in "qkv"]
+        names = (
+            ["in_proj_weight"] * 3 if stacked else [f"{x}_proj_weight" for x in "qkv"]
+        )
         projections = (ours.q_proj, ours.k_proj, ours.v_proj)
         with torch.no_grad():
-            for i, (name, projection) in enumerate(zip(names, projections, strict=True)):
+            for i, (name, projection) in enumerate(
+                zip(names, projections, strict=True)
+            ):
                 weight, bias = getattr(module, name), module.in_proj_bias
                 projection.weight.copy_(weight.chunk(3)[i] if stacked else weight)
                 projection.weight.requires_grad_(weight.requires_grad)
                 if bias is not None:
-                    projection.bias.copy_(bias.chunk(3)[i]).requires_grad_(bias.requires_grad)
+                    projection.bias.copy_(bias.chunk(3)[i]).requires_grad_(
+                        bias.requires_grad
+                    )
             for name, parameter in module.out_proj.named_parameters():
                 copied = ours.out_proj.get_parameter(name).copy_(parameter)
                 copied.requires_grad_(parameter.requires_grad)

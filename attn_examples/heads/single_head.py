@@ -27,7 +27,11 @@ MECHANISMS = (
         "oracles": {
             "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
         },
-        "words": ["intra-attention", "bidirectional attention", "encoder self-attention"],
+        "words": [
+            "intra-attention",
+            "bidirectional attention",
+            "encoder self-attention",
+        ],
     },
     {
         "name": "causal self-attention",
@@ -91,7 +95,9 @@ class SelfAttention(nn.Module):
 
     is_causal = False
 
-    def __init__(self, embed_dim: int, head_dim: int | None = None, *, bias: bool = True) -> None:
+    def __init__(
+        self, embed_dim: int, head_dim: int | None = None, *, bias: bool = True
+    ) -> None:
         super().__init__()
         head_dim = embed_dim if head_dim is None else head_dim
         check_count("embed_dim", embed_dim)
@@ -109,7 +115,7 @@ class SelfAttention(nn.Module):
         cache: KVCache | None = None,
         need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend within `x`, shape (..., L, embed_dim); the mask is as in `attention`.
+        """Attend within `x`, (..., L, embed_dim); the mask is as in `attention`.
 
         With a cache of earlier keys and values, those of `x` are appended to it.
         """
@@ -212,12 +218,19 @@ class CrossAttention(nn.Module):
         self.v_proj = nn.Linear(context_dim, head_dim, bias)
 
     def forward(
-        self, x: Tensor, context: Tensor, mask: Tensor | None = None, *, need_weights: bool = True
+        self,
+        x: Tensor,
+        context: Tensor,
+        mask: Tensor | None = None,
+        *,
+        need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend from `x`, (..., L, embed_dim), to `context`, (..., S, context_dim)."""
         refuse_mask(mask)
         check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
-        check_projected("context", context, "context_dim", self.context_dim, self.k_proj)
+        check_projected(
+            "context", context, "context_dim", self.context_dim, self.k_proj
+        )
         check_same_batch("context", context, "x", x)
         refuse_mask_of_heads(mask, x, context.shape[-2])
         query, key, value = self.q_proj(x), self.k_proj(context), self.v_proj(context)

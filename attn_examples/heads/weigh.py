@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 def weigh(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the weights of `attention`: steps 1 to 3 with `scaled_dot` and `softmax`.
+    """Return the weights of `attention`, with `scaled_dot` and `softmax`.
 
     There each step leaves its input alone, since others may hold it. Here nobody does, so
     all three write over one matrix: at great lengths new memory costs more than the
@@ -37,7 +37,7 @@ def weigh(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def step_by_step(query: Tensor, key: Tensor) -> bool:
-    """Whether `weigh` cannot stand for the steps, because something follows each of them."""
+    """Tell whether something follows each step, so that `weigh` cannot replace them."""
     return (
         key.shape[-2] == 0  # no key, and no largest score
         or query.is_meta
@@ -59,7 +59,9 @@ class _Weigh(torch.autograd.Function):
             scores.masked_fill_(~mask, float("-inf"))
         nothing = scores.amax(-1, keepdim=True) == float("-inf")  # (..., L, 1)
         first = scores[..., :1]
-        first.masked_fill_(nothing, 0.0)  # one finite score keeps a hopeless row free of NaN
+        first.masked_fill_(
+            nothing, 0.0
+        )  # one finite score keeps a hopeless row free of NaN
         torch.softmax(scores, -1, out=scores)
         first.masked_fill_(nothing, 0.0)  # all the weight of that row was there
         return scores

@@ -8,7 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_count, check_whole, refuse_below, shape_of, whole_numbers
+from attn_examples.checks import (
+    check_count,
+    check_whole,
+    refuse_below,
+    shape_of,
+    whole_numbers,
+)
 
 __all__ = ["causal_mask", "prefix_mask", "sliding_window_mask"]
 
@@ -25,7 +31,12 @@ MECHANISMS = (
                 "test_causal_mask_equals_transformers"
             ),
         },
-        "words": ["look-ahead mask", "autoregressive mask", "triangular mask", "subsequent mask"],
+        "words": [
+            "look-ahead mask",
+            "autoregressive mask",
+            "triangular mask",
+            "subsequent mask",
+        ],
     },
     {
         "name": "sliding window",
@@ -38,7 +49,13 @@ MECHANISMS = (
                 "test_sliding_window_mask_equals_transformers"
             ),
         },
-        "words": ["local attention", "windowed attention", "SWA", "Longformer", "Mistral"],
+        "words": [
+            "local attention",
+            "windowed attention",
+            "SWA",
+            "Longformer",
+            "Mistral",
+        ],
     },
     {
         "name": "prefix",
@@ -169,7 +186,9 @@ def sliding_window_mask(
     return (behind >= 0) & (behind < window)
 
 
-def _behind(query_len: int, key_len: int, align: str, device: torch.device | str | None) -> Tensor:
+def _behind(
+    query_len: int, key_len: int, align: str, device: torch.device | str | None
+) -> Tensor:
     """How many positions key j lies behind query i, shape (L, S); negative: ahead."""
     check_count("query_len", query_len, least=0)
     check_count("key_len", key_len, least=0)
@@ -231,7 +250,9 @@ def prefix_mask(
     behind = _behind(query_len, key_len, "lower-right", device)
     prefix = whole_numbers("prefix_len", prefix_len, device)
     if prefix.dim() > 1:
-        raise ValueError(f"prefix_len has shape {shape_of(prefix)} but must be a number, or (N,)")
+        raise ValueError(
+            f"prefix_len has shape {shape_of(prefix)} but must be a number, or (N,)"
+        )
     in_prefix = (
         torch.arange(key_len, device=device) < prefix[..., None, None]
     )  # (1, S) or (N, 1, S)

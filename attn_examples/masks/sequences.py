@@ -18,7 +18,9 @@ MECHANISMS = (
         "changes": "those that are no padding",
         "page": "formulas/masks#padding",
         "without_paper": "whoever first put sequences into a batch needed it",
-        "oracles": {"torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"},
+        "oracles": {
+            "torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"
+        },
         "words": ["key_padding_mask", "pad tokens", "batch of sequences"],
     },
     {
@@ -43,7 +45,12 @@ MECHANISMS = (
                 "test_packed_documents_are_as_if_alone"
             ),
         },
-        "words": ["sequence packing", "packed sequences", "block-diagonal mask", "varlen"],
+        "words": [
+            "sequence packing",
+            "packed sequences",
+            "block-diagonal mask",
+            "varlen",
+        ],
     },
 )
 
@@ -85,11 +92,14 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
     counts = whole_numbers("lengths", lengths)
     if counts.dim() != 1:
         raise ValueError(
-            f"lengths has shape {shape_of(counts)} but must be one-dimensional, one length "
+            f"lengths has shape {shape_of(counts)} but must be one-dimensional, one "
+            "length "
             f"for each sequence"
         )
     refuse_lengths(counts, key_len)
-    allowed = torch.arange(key_len, device=counts.device) < counts.unsqueeze(-1)  # (N, S)
+    allowed = torch.arange(key_len, device=counts.device) < counts.unsqueeze(
+        -1
+    )  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)
 
 
@@ -131,9 +141,10 @@ def query_padding_mask(lengths: Sequence[int] | Tensor, query_len: int) -> Tenso
 
 
 def document_mask(
-    documents: Sequence[int] | Tensor, key_documents: Sequence[int] | Tensor | None = None
+    documents: Sequence[int] | Tensor,
+    key_documents: Sequence[int] | Tensor | None = None,
 ) -> Tensor:
-    """Let tokens see those of their own document, where several are packed into a sequence.
+    """Let tokens see those of their own document, of several in one sequence.
 
     Parameters
     ----------
@@ -175,8 +186,14 @@ def document_mask(
             [0, 0, 1]], dtype=torch.int32)
     """
     queries = whole_numbers("documents", documents)
-    keys = queries if key_documents is None else whole_numbers("key_documents", key_documents)
+    keys = (
+        queries
+        if key_documents is None
+        else whole_numbers("key_documents", key_documents)
+    )
     for name, numbers in (("documents", queries), ("key_documents", keys)):
         if numbers.dim() == 0:
-            raise ValueError(f"{name} ({numbers.item()}) must have one number for each token")
+            raise ValueError(
+                f"{name} ({numbers.item()}) must have one number for each token"
+            )
     return queries.unsqueeze(-1) == keys.unsqueeze(-2)  # (..., L, 1) == (..., 1, S)

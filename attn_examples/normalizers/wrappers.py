@@ -24,7 +24,9 @@ MECHANISMS = (
 )
 
 
-def dropped(normalize: Callable[[Tensor], Tensor], dropout_p: float) -> Callable[[Tensor], Tensor]:
+def dropped(
+    normalize: Callable[[Tensor], Tensor], dropout_p: float
+) -> Callable[[Tensor], Tensor]:
     """Wrap a normalizer so that weights are dropped at random.
 
     Parameters

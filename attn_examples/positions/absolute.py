@@ -34,7 +34,9 @@ MECHANISMS = (
         "changes": "one learned vector for each position",
         "page": "formulas/positional-encoding#learned-position-vectors",
         "papers": ["gehring2017"],
-        "oracles": {"torch.nn.functional.embedding": "test_learned_positions_equal_torch"},
+        "oracles": {
+            "torch.nn.functional.embedding": "test_learned_positions_equal_torch"
+        },
         "words": ["position embeddings", "positional embeddings"],
     },
 )
@@ -93,7 +95,9 @@ def sinusoidal(
     check_count("length", length, least=0)
     check_count("embed_dim", embed_dim)
     if embed_dim % 2:
-        raise ValueError(f"embed_dim ({embed_dim}) must be even: sines and cosines come in pairs")
+        raise ValueError(
+            f"embed_dim ({embed_dim}) must be even: sines and cosines come in pairs"
+        )
     check_number("base", base)
     if not base > 0:
         raise ValueError(f"base ({base}) must be positive")
@@ -104,7 +108,9 @@ def sinusoidal(
         raise ValueError(f"dtype ({dtype}) must be floating point")
     # in float64: a float32 angle of 1e5 radians is off by about 4e-3
     positions = torch.arange(length, dtype=torch.float64, device=device)
-    exponents = torch.arange(0, embed_dim, 2, dtype=torch.float64, device=device) / embed_dim
+    exponents = (
+        torch.arange(0, embed_dim, 2, dtype=torch.float64, device=device) / embed_dim
+    )
     angles = positions.unsqueeze(-1) / base**exponents  # (length, embed_dim / 2)
     table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
     return table.to(dtype)

@@ -25,7 +25,12 @@ MECHANISMS = (
                 "test_alibi_equals_transformers"
             ),
         },
-        "words": ["attention with linear biases", "linear bias", "length extrapolation", "BLOOM"],
+        "words": [
+            "attention with linear biases",
+            "linear bias",
+            "length extrapolation",
+            "BLOOM",
+        ],
     },
     {
         "name": "position bias",
@@ -47,7 +52,7 @@ def alibi(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Lower each score by how far the key is from the query, in each head at another rate.
+    """Lower each score by the key's distance, in each head at another rate.
 
     Parameters
     ----------
@@ -101,12 +106,18 @@ def alibi(
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype ({dtype}) must be floating point")
-    power = 2 ** int(math.log2(num_heads))  # the largest one that is not above num_heads
+    power = 2 ** int(
+        math.log2(num_heads)
+    )  # the largest one that is not above num_heads
     exponents = [8 * (h + 1) / power for h in range(power)]
     exponents += [8 * (h + 0.5) / power for h in range(num_heads - power)]
-    slopes = torch.tensor([2.0**-x for x in exponents], dtype=torch.float64, device=device)
+    slopes = torch.tensor(
+        [2.0**-x for x in exponents], dtype=torch.float64, device=device
+    )
     queries = torch.arange(query_len, device=device) + (key_len - query_len)
-    distance = (queries.unsqueeze(-1) - torch.arange(key_len, device=device)).abs()  # (L, S)
+    distance = (
+        queries.unsqueeze(-1) - torch.arange(key_len, device=device)
+    ).abs()  # (L, S)
     return (0.0 - slopes[:, None, None] * distance).to(dtype)
 
 
@@ -147,6 +158,8 @@ class _Biased(nn.Module):
         super().__init__()
         self.bias = bias
 
-    def forward(self, query: Tensor, key: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, key: Tensor, offset: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         H, L, S = query.shape[-3], query.shape[-2], offset + key.shape[-2]
         return query, key, self.bias(H, L, S, dtype=query.dtype, device=query.device)

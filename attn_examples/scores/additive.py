@@ -70,10 +70,14 @@ class Additive(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the scores, shape (..., L, S), of queries and keys."""
-        check_projected("query", query, "query_dim", self.query_proj.in_features, self.query_proj)
+        check_projected(
+            "query", query, "query_dim", self.query_proj.in_features, self.query_proj
+        )
         check_projected("key", key, "key_dim", self.key_proj.in_features, self.key_proj)
         check_batch("key", key, "query", query)
         queries = self.query_proj(query).unsqueeze(-2)  # (..., L, 1, hidden)
         keys = self.key_proj(key).unsqueeze(-3)  # (..., 1, S, hidden)
-        scores: Tensor = self.energy(torch.tanh(queries + keys)).squeeze(-1)  # (..., L, S)
+        scores: Tensor = self.energy(torch.tanh(queries + keys)).squeeze(
+            -1
+        )  # (..., L, S)
         return scores

@@ -52,7 +52,9 @@ MECHANISMS = (
         "changes": "the dot product over the root of the width (the default)",
         "page": "types/scores/scaled-dot-product",
         "papers": ["vaswani2017"],
-        "oracles": {"torch.nn.functional.scaled_dot_product_attention": "test_scaled_dot"},
+        "oracles": {
+            "torch.nn.functional.scaled_dot_product_attention": "test_scaled_dot"
+        },
         "words": ["Transformer attention", "divide by sqrt d_k"],
     },
 )
@@ -135,7 +137,9 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
     else:
         check_factor("scale", scale)
-    return query * scale @ key.transpose(-2, -1)  # scaled first: float16 overflows at 65504
+    return (
+        query * scale @ key.transpose(-2, -1)
+    )  # scaled first: float16 overflows at 65504
 
 
 def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -215,7 +219,9 @@ class Bilinear(nn.Module):
         super().__init__()
         check_count("query_dim", query_dim)
         check_count("key_dim", key_dim)
-        self.key_proj = nn.Linear(key_dim, query_dim, bias=False)  # W: (query_dim, key_dim)
+        self.key_proj = nn.Linear(
+            key_dim, query_dim, bias=False
+        )  # W: (query_dim, key_dim)
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the scores, shape (..., L, S), of queries and keys."""
