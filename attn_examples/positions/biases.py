@@ -142,6 +142,11 @@ def biased(
     TypeError
         If `bias` cannot be called.
 
+    References
+    ----------
+    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+    Transformer", 2019, arXiv:1910.10683, section 2.1, whose bias is learned.
+
     Examples
     --------
     >>> import torch
