@@ -1,5 +1,5 @@
 // A second button for each cell that needs more than it shows: it copies a piece that runs
-// alone. The pieces stand at the end of the page as JSON (conf/extensions/copying.py).
+// alone. The pieces stand at the end of the page as JSON (conf/extensions/slice/pieces.py).
 "use strict";
 
 (() => {
