@@ -169,7 +169,8 @@ def verify(session: nox.Session) -> None:
 
 @session
 def record(session: nox.Session) -> None:
-    """Record what cannot repeat: the pages' times, and how far each oracle is from us."""
+    """Record the table of transforms, the pages' times, and how far each oracle is from us."""
+    python(session, "-m", "tests.test_transforms", "--write")
     python(session, "-m", "pytest", "-q", *SIDE_BY_SIDE)
     python(session, "conf/commands/record.py")
 
