@@ -1,8 +1,4 @@
-"""What tells attention about order.
-
-The four steps treat their input as a set: shuffle it, and the output is shuffled the
-same way. What is added here lets a position be told from another.
-"""
+"""Positions that describe a place by a vector, to be added to what stands there."""
 
 from __future__ import annotations
 

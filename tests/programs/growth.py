@@ -25,8 +25,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-# Of each kind, none of which trains a model: that is the page's own cost, not of its kind
-PAGES = ("types/causal", "types/additive", "formulas/scaled-dot-product", "concepts/reading-maps")
+# None of which trains a model, for that is its own cost; a page of a type could not be copied,
+# since two may not be of one mechanism
+PAGES = ("concepts/four-steps", "concepts/reading-maps", "formulas/cost", "formulas/masks")
 EXERCISES = ("exercises/masks", "exercises/attention")
 TREE = ("attn_examples", "conf", "docs", "tests", "pyproject.toml", "README.md", "LICENSE")
 TESTS = ("tests/browser", "-k", "copy or light", "-n", os.environ.get("ATTN_CORES", "1"))
@@ -115,6 +116,7 @@ def add(tree: Path, pages: Sequence[str], copies: int) -> list[str]:
     for name in names:
         page, _, number = name.rpartition("-copy-")
         text = re.sub(r"(?m)^\((.+)\)=$", rf"(\1-copy-{number})=", source(page))
+        text = re.sub(r"(?m)^\$\$ \((.+)\)$", rf"$$ (\1-copy-{number})", text)
         text = re.sub(r"(?m)^(```\{code-cell\}[^`]+?)^```", rf"\1# copy {number}\n```", text)
         (tree / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
     return names

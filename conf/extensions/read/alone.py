@@ -1,4 +1,4 @@
-"""Let a page be built without the others: `nox -s docs -- --page docs/types/self.md`.
+"""Let a page be built without the others: `nox -s docs -- --page docs/types/heads/self.md`.
 
 The gap: for Sphinx what is not among the pages of a build is nowhere, so that each right
 reference to another page is a warning.
