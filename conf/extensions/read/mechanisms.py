@@ -90,9 +90,10 @@ def by_step(found: list[Mechanism]) -> list[str]:
 
 def contents(found: list[Mechanism]) -> list[str]:
     """Write the sidebar: the index of types, then a chapter for each step that has pages."""
-    pages = list(dict.fromkeys(mechanism.docname for mechanism in found))
     chapters = {"Attention types": ["types/index"]}
     for step, title in ROOMS.items():
+        its_own_first = sorted(found, key=lambda mechanism: mechanism.step != step)
+        pages = dict.fromkeys(mechanism.docname for mechanism in its_own_first)
         chapters[title] = [page for page in pages if page.startswith(f"types/{step}/")]
     lines = []
     for title, names in chapters.items():
