@@ -34,9 +34,10 @@ def attend(
     """Run the four steps, or something that gives the same and is faster.
 
     Where nobody asks for the weights that is torch's `scaled_dot_product_attention`, which
-    picks a fused kernel where it can, and `weigh` where nobody can see the scores; both know the score `scaled_dot` and the normalizer `softmax` alone.
-    What is given has been checked by the modules; `square` says that there are as many keys
-    as queries, where that is known without comparing lengths.
+    picks a fused kernel where it can, and `weigh` where nobody can see the scores; both know
+    the score `scaled_dot` and the normalizer `softmax` alone. What is given has been checked
+    by the modules; `square` says that there are as many keys as queries, where that is known
+    without comparing lengths.
     """
     usual = score is scaled_dot and normalize is softmax
     fused = usual and not need_weights
