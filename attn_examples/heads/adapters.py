@@ -37,7 +37,9 @@ def as_torch(module: MultiHeadAttention, *, batch_first: bool = False) -> nn.Mod
     Signature, defaults, masks and the shape of the weights are torch's: True in a mask
     forbids a key, and by default the weights come averaged over the heads. So it fits into
     `nn.TransformerEncoderLayer` and `nn.TransformerDecoderLayer`, in the place of `self_attn`
-    or `multihead_attn`. The parameters are those of `module`, not copies.
+    or `multihead_attn`. The parameters are those of `module`, not copies, under its names:
+    load torch's checkpoint before the exchange. Make `nn.TransformerEncoder` with
+    `enable_nested_tensor=False`.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def as_torch(module: MultiHeadAttention, *, batch_first: bool = False) -> nn.Mod
     -------
     nn.Module
         Where torch's gives NaN, for a query with no key allowed, it gives the output of the
-        module: weights 0.
+        module: weights 0. Where `is_causal` comes with another mask, it follows the mask.
 
     Raises
     ------

@@ -31,12 +31,13 @@ def attend(
     enable_gqa: bool = False,
     need_weights: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    """Run the four steps, or what says the same and is faster.
+    """Run the four steps, or something that gives the same and is faster.
 
-    That is torch's fused kernel where nobody asks for the weights, and `weigh` where nobody
-    can see the scores; both know the score `scaled_dot` and the normalizer `softmax` alone.
-    What is given has been checked by the modules; `square` says that there are as many keys
-    as queries, where that is known without comparing lengths.
+    Where nobody asks for the weights that is torch's `scaled_dot_product_attention`, which
+    picks a fused kernel where it can, and `weigh` where nobody can see the scores; both know
+    the score `scaled_dot` and the normalizer `softmax` alone. What is given has been checked
+    by the modules; `square` says that there are as many keys as queries, where that is known
+    without comparing lengths.
     """
     usual = score is scaled_dot and normalize is softmax
     fused = usual and not need_weights
@@ -81,10 +82,13 @@ def _fused(
     added = (None,) * (4 - query.dim())
     if mask is not None:
         mask = mask[(None,) * (4 - mask.dim())]
-    grouped = (
-        {"enable_gqa": True} if enable_gqa else {}
-    )  # which torch 2.4 does not know
     output = F.scaled_dot_product_attention(
-        query[added], key[added], value[added], mask, dropout_p, is_causal, **grouped
+        query[added],
+        key[added],
+        value[added],
+        mask,
+        dropout_p,
+        is_causal,
+        enable_gqa=enable_gqa,
     )
     return output[(0,) * len(added)]

@@ -33,7 +33,8 @@ class KVCache:
     """Keep keys and values of one layer, so that each token is projected once.
 
     Given to a module at each call, it hands over what came before: `key` and `value`,
-    (..., S, head_dim), None before the first call. Any object with `length` and `append` can
+    (..., G, S, head_dim), None before the first call. Call the module with `is_causal=True`:
+    without it a token of the prompt would see later ones. Any object with `length` and `append` can
     stand in its place: one that quantizes, or fills a buffer.
 
     References
@@ -73,9 +74,10 @@ class KVCache:
         )
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new keys and values, (..., length, width), and return all of them.
+        """Add new keys and values, (..., G, length, head_dim), and return all of them.
 
-        Nothing is overwritten: `copy.copy(cache)` is a branch that grows on its own.
+        Each call copies what the cache holds, and overwrites nothing: `copy.copy(cache)` is a
+        branch that grows on its own.
         """
         if self.key is not None and self.value is not None:
             check_follows("key", self.key, key)

@@ -96,10 +96,10 @@ class MultiHeadAttention(nn.Module):
         Step 3: any normalizer.
     positions : callable, optional
         What tells the heads about order. Called as `positions(query, key, offset)` with
-        queries (..., H, L, head_dim) and keys (..., G, S, head_dim), it returns both,
-        turned or as they were, and a bias or None. Key j stands at offset + j, where
-        offset is the length of the cache, and the last query stands where the last key
-        does, as in `causal_mask`. The bias, (H, L, offset + S), is added to the scores.
+        queries (..., H, L, head_dim) and the new keys (..., G, S - offset, head_dim), it
+        returns both, turned or as they were, and a bias or None. New key j stands at
+        offset + j, where offset is the length of the cache, and the last query stands where
+        the last key does, as in `causal_mask`. The bias, (H, L, S), is added to the scores.
     dropout : float, default 0
         Probability of dropping a weight, in training only.
     bias : bool, default True
@@ -216,10 +216,13 @@ class MultiHeadAttention(nn.Module):
             Also forbid later positions, aligned as in `causal_mask`.
         cache : KVCache, optional
             Keys and values of earlier calls, for self-attention. Those of this call are
-            appended, S counts all of them, and so does the mask.
+            appended. In mask, bias and weights S then counts all of them. With
+            `is_causal=True` each way to cut a sequence into calls gives the same; without
+            it a token sees the later ones of its own call.
         need_weights : bool, default True
-            Whether to return the weights. Without them torch's fused kernel runs, if
-            score and normalizer are the default ones.
+            Whether to return the weights. Without them torch's
+            `scaled_dot_product_attention` runs, if score and normalizer are the usual ones;
+            it picks a fused kernel where it can.
 
         Returns
         -------
@@ -257,14 +260,15 @@ class MultiHeadAttention(nn.Module):
             mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S)
 
         queries = _split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
-        keys = _split(self.k_proj(key), self.num_kv_heads)  # (..., G, S, head_dim)
+        # keys and values of this call: (..., G, S - offset, head_dim)
+        keys = _split(self.k_proj(key), self.num_kv_heads)
         values = _split(self.v_proj(value), self.num_kv_heads)
         if self.positions is not None:
             queries, keys, added = self.positions(queries, keys, offset)
             if added is not None:
                 bias = added if bias is None else bias + added
         if cache is not None:
-            keys, values = cache.append(keys, values)  # S is now offset + L
+            keys, values = cache.append(keys, values)  # all S of them
         heads, weights = attend(
             queries,
             keys,

@@ -15,9 +15,9 @@ __all__: list[str] = []
 def weigh(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
     """Return the weights of `attention`, with `scaled_dot` and `softmax`.
 
-    There each step leaves its input alone, since others may hold it. Here nobody does, so
-    all three write over one matrix: at great lengths new memory costs more than the
-    arithmetic.
+    There score, mask and softmax each write a matrix of their own, since others may hold
+    what they are given. Here nobody does, so mask and softmax write over the scores: at
+    great lengths new memory costs more than the arithmetic.
 
     Parameters
     ----------

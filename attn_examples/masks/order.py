@@ -60,7 +60,7 @@ MECHANISMS = (
     {
         "name": "prefix",
         "call": "prefix_mask",
-        "changes": "the whole prefix, and of the rest those before",
+        "changes": "the whole prefix, and of the rest its own and those before",
         "page": "formulas/masks#prefix",
         "papers": ["raffel2019"],
         "oracles": {

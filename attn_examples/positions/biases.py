@@ -59,7 +59,7 @@ def alibi(
     num_heads : int
         Number of heads, H. The slopes are 2**(-8 / H), its square, its cube and so on, if H
         is a power of two; if not, those of the next smaller one, P, then the first, third,
-        fifth of 2 * P, as many as are missing.
+        fifth of 2 * P, as many as are missing. (The paper gives the former for any H.)
     query_len : int
         Number of queries, L.
     key_len : int, optional
@@ -74,7 +74,9 @@ def alibi(
     -------
     Tensor, shape (H, L, S)
         Entry (h, i, j) is -slope[h] * abs(i + (S - L) - j), computed in float64. Add it to
-        the scores with `with_bias`, or give a module `positions=biased(alibi)`.
+        the scores with `with_bias`, or give a module `positions=biased(alibi)`. The paper has
+        a causal mask, and needs no absolute value; without that mask the bias does not tell
+        before from after.
 
     Raises
     ------

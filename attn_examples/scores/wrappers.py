@@ -36,7 +36,7 @@ MECHANISMS = (
         "call": "softcapped",
         "changes": "any score, bent so that none lies beyond a limit",
         "page": "types/scores/scaled-dot-product#soft-cap",
-        "papers": ["gemma2024", "bello2016"],
+        "papers": ["gemma2024"],
         "oracles": {
             "transformers.models.gemma2.modeling_gemma2.eager_attention_forward": (
                 "test_softcapped_equals_gemma2"
@@ -105,7 +105,8 @@ def softcapped(
     score : callable
         Any score: takes queries and keys, returns (..., L, S).
     cap : float
-        A positive number. Scores much smaller than it stay nearly as they are.
+        A positive number. Scores much smaller than it stay nearly as they are. Two scores
+        may still differ by twice the cap, so the weights may be as sharp as before.
 
     Returns
     -------
@@ -123,8 +124,9 @@ def softcapped(
 
     References
     ----------
-    Gemma Team, "Gemma 2", 2024, arXiv:2408.00118, section 2, with 50 for attention;
-    earlier, Bello et al., 2016, arXiv:1611.09940.
+    Gemma Team, "Gemma 2", 2024, arXiv:2408.00118, section 2, with 50 for attention. An
+    earlier relative is cap * tanh(score), which multiplies small scores by the cap: Bello et
+    al., 2016, arXiv:1611.09940.
 
     Examples
     --------

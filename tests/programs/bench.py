@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -168,6 +169,7 @@ def faster(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def conditions(rounds: int) -> dict[str, Any]:
     """Return what the numbers depend on."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "cpu": cpu_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
