@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import http.server
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,11 +24,7 @@ from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
-from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient import NotebookClient
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "conf"))  # for extensions.*
-from extensions.execute import kernels
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -87,25 +82,15 @@ def _problem(notebook: nbformat.NotebookNode, installed: bool) -> str | None:
 def together(notebooks: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str, float]]:
     """Run notebooks that install the same: the first from its first cell, and pip with it.
 
-    The others begin below that cell, in kernels forked from a process that has loaded what is
-    installed then, side by side.
+    The others begin below that cell, side by side, each in a kernel of its own.
     """
-    factory = KernelProvisionerFactory.instance()
-    factory.default_provisioner_name = "local-provisioner"
     first, *others = notebooks
     yield first, *execute(notebooks[first], installed=False)
-    if not others:
-        return
-    loaded = kernels.Loaded(subprocess.DEVNULL) if kernels.WORKS else None
-    if loaded:
-        kernels.register(loaded)
     run = functools.partial(execute, installed=True)
     with ThreadPoolExecutor(int(os.environ.get("ATTN_CORES", 1))) as pool:
         results = pool.map(run, [notebooks[url] for url in others])
         for url, result in zip(others, results, strict=True):
             yield url, *result
-    if loaded:
-        loaded.close()
 
 
 def main() -> int:
@@ -124,7 +109,6 @@ def main() -> int:
         with urllib.request.urlopen(url) as answer:
             notebook = nbformat.reads(answer.read().decode(), as_version=4)
         groups.setdefault(install(notebook), {})[url] = notebook
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as kernels set it
     failed = 0
     for text in sorted(groups, key=lambda text: text.count("==")):  # the least first
         for url, said, seconds in together(groups[text]):
