@@ -74,7 +74,7 @@ class KVCache:
         )
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new keys and values, (..., G, length, head_dim), and return all of them.
+        """Add new keys and values, (..., G, length, head_dim), and return them all.
 
         Each call copies what the cache holds, and overwrites nothing: `copy.copy(cache)` is a
         branch that grows on its own.

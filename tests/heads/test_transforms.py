@@ -21,7 +21,6 @@ from attn_examples import (
     alibi,
     as_torch,
     biased,
-    padding_mask,
     softcapped,
 )
 from attn_examples.scores import scaled_dot
@@ -278,31 +277,6 @@ def test_key_and_value_of_another_dtype_are_refused() -> None:
     for argument, inputs in {"key": (x, x.double()), "value": (x, x, x.double())}.items():
         with pytest.raises(ValueError, match=rf"\A{argument} is torch.float64 but the module's"):
             module(*inputs)
-
-
-# -- What torch does not know yet ------------------------------------------------------------
-
-
-def test_older_kernels_run_where_no_heads_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    real: Any = F.scaled_dot_product_attention
-
-    def old(
-        query: Any,
-        key: Any,
-        value: Any,
-        attn_mask: Any = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        *,
-        scale: Any = None,
-    ) -> Tensor:
-        output: Tensor = real(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
-        return output
-
-    module, x = MultiHeadAttention(E, H).double(), randn(N, L, E)
-    expected, _ = module(x, mask=padding_mask([3, 5], L))
-    monkeypatch.setattr(F, "scaled_dot_product_attention", old)
-    same(module(x, mask=padding_mask([3, 5], L), need_weights=False)[0], expected)
 
 
 # -- from_torch --------------------------------------------------------------------------------
