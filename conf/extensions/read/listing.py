@@ -38,7 +38,7 @@ class Listing(SphinxDirective):
                 raise self.error(f"listing: there is no {name}: {error}") from error
             file = Path(inspect.getfile(found))
             self.env.note_dependency(str(file))
-            files.append(file.relative_to(PACKAGE.parent).as_posix())
+            files.append(file.relative_to(PACKAGE).as_posix())
             pieces.append(shortened(textwrap.dedent(inspect.getsource(found))))
         text = "\n\n\n".join(pieces)
         block = nodes.literal_block(text, text, language="python", source=self.arguments[0])
