@@ -24,7 +24,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def follows() -> bool:
+def is_traced() -> bool:
     """Tell whether torch compiles, exports or traces: it follows for all values."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing or torch.compiler.is_compiling()
@@ -51,7 +51,7 @@ def check_whole(name: str, value: Any) -> None:
     """Raise unless `value` is a whole number; a length that torch traces is one."""
     if type(value) is int or isinstance(value, torch.SymInt):
         return
-    traced = isinstance(value, Tensor) and value.dim() == 0 and follows()
+    traced = isinstance(value, Tensor) and value.dim() == 0 and is_traced()
     if isinstance(value, bool) or not (traced or isinstance(value, Integral)):
         raise TypeError(f"{name} ({value!r}) must be a whole number")
 
@@ -66,7 +66,7 @@ def refuse_below(name: str, value: int, least: int) -> None:
 
 def refuse_lengths(lengths: Tensor, key_len: int) -> None:
     """Raise unless every one of the lengths is from 0 to `key_len`."""
-    if follows():
+    if is_traced():
         return
     try:
         values = lengths.tolist()
@@ -374,7 +374,7 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
             "is allowed, "
             f"or floating point, added to the scores"
         )
-    if follows() or not attn_mask.numel():
+    if is_traced() or not attn_mask.numel():
         return
     try:
         if attn_mask.numel() > 4096:  # of most masks one row says it

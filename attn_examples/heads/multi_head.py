@@ -22,7 +22,7 @@ from attn_examples.checks import (
     refuse_positions,
 )
 from attn_examples.core import Normalize, Score
-from attn_examples.heads.attend import attend
+from attn_examples.heads.four_steps import four_steps
 from attn_examples.heads.cache import KVCache
 from attn_examples.normalizers import softmax
 from attn_examples.scores import scaled_dot
@@ -269,7 +269,7 @@ class MultiHeadAttention(nn.Module):
                 bias = added if bias is None else bias + added
         if cache is not None:
             keys, values = cache.append(keys, values)  # all S of them
-        heads, weights = attend(
+        heads, weights = four_steps(
             queries,
             keys,
             values,

@@ -12,7 +12,7 @@ from attn_examples.checks import (
     refuse_mask,
     refuse_mask_of_heads,
 )
-from attn_examples.heads.attend import attend
+from attn_examples.heads.four_steps import four_steps
 from attn_examples.heads.cache import KVCache
 
 __all__ = ["CausalSelfAttention", "CrossAttention", "SelfAttention"]
@@ -127,7 +127,7 @@ class SelfAttention(nn.Module):
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if cache is not None:
             key, value = cache.append(key, value)
-        return attend(
+        return four_steps(
             query,
             key,
             value,
@@ -234,4 +234,4 @@ class CrossAttention(nn.Module):
         check_same_batch("context", context, "x", x)
         refuse_mask_of_heads(mask, x, context.shape[-2])
         query, key, value = self.q_proj(x), self.k_proj(context), self.v_proj(context)
-        return attend(query, key, value, mask=mask, need_weights=need_weights)
+        return four_steps(query, key, value, mask=mask, need_weights=need_weights)

@@ -13,8 +13,8 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attn_examples import MultiHeadAttention
-from attn_examples.heads import attend as module
-from attn_examples.heads.attend import attend
+from attn_examples.heads import four_steps as module
+from attn_examples.heads.four_steps import four_steps
 from attn_examples.heads.weigh import weigh
 from tests.conftest import gradients, randn, same
 
@@ -110,7 +110,7 @@ class Matrices(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_one_matrix_forward_and_two_backward(is_causal: bool) -> None:
     query, key, value = randn(N, H, L, E, grad=True), randn(N, H, S, E), randn(N, H, S, E)
     with Matrices() as forward:
-        output, weights = attend(query, key, value, is_causal=is_causal)
+        output, weights = four_steps(query, key, value, is_causal=is_causal)
     assert weights is not None
     assert list(forward.found) == [weights.untyped_storage().data_ptr()]
     with Matrices() as backward:
@@ -121,7 +121,7 @@ def test_one_matrix_forward_and_two_backward(is_causal: bool) -> None:
 def attended(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
     """Let the module's steps run with a value that shows all weights."""
     value = torch.eye(S, dtype=key.dtype).expand(*key.shape[:-1], S)
-    output, weights = attend(query, key, value, mask=mask)
+    output, weights = four_steps(query, key, value, mask=mask)
     assert weights is not None
     return output + weights
 

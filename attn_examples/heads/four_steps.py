@@ -16,7 +16,7 @@ from attn_examples.scores import scaled_dot
 __all__: list[str] = []
 
 
-def attend(
+def four_steps(
     query: Tensor,
     key: Tensor,
     value: Tensor,
