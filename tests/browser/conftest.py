@@ -154,7 +154,8 @@ def visit(site: str, root_site: str, browser: Browser) -> Iterator[Callable[...,
         seen.watch()
         base = root_site if path == "404.html" else site
         address = path if "://" in path else base + path
-        seen.page.goto(address, wait_until="networkidle")
+        seen.page.goto(address)
+        seen.page.wait_for_load_state("networkidle")  # of this page: not of the empty one before
         return seen
 
     yield visit

@@ -1,19 +1,23 @@
-"""Every page, in both modes, at three widths: nothing is fetched from elsewhere or broken."""
+"""Every page, in both modes, at three widths: light, whole, and nothing fetched from elsewhere."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import ONE_OF_EACH_KIND, PAGES, Visit
 
+Rules = Literal["all", "contrast", "all but contrast"]
 WIDTHS = (320, 768, 1440)
+FIRST = "types/masks/causal.html"  # has formulas, and their fonts
+KB = 1000
 
 # What the keyboard comes to, in what a screen reader is not told of
 FOCUSED = "xpath=descendant-or-self::*[self::a or self::button or @tabindex]"
@@ -43,16 +47,22 @@ SIDEWAYS = """() => {
   return wide.slice(0, 3).map((element) => element.outerHTML.slice(0, 120));
 }"""
 
+# The mode has changed, and so has what fades
+IS_LIGHT = """() => document.documentElement.dataset.theme === "light"
+  && document.getAnimations().length === 0"""
 
-def axe(page: Page, *, without: tuple[str, ...] = (), contrast: bool = True) -> list[str]:
+
+def axe(page: Page, *, without: tuple[str, ...] = (), rules: Rules = "all") -> list[str]:
     """Return what axe finds, a line each."""
+    chosen: dict[Rules, dict[str, Any]] = {
+        "all": {},
+        "contrast": {"runOnly": ["color-contrast"]},
+        "all but contrast": {"rules": {"color-contrast": {"enabled": False}}},
+    }
     found = Axe().run(
         page,
         context={"exclude": [[selector] for selector in without]},
-        options={
-            "resultTypes": ["violations"],
-            "rules": {"color-contrast": {"enabled": contrast}},
-        },
+        options={"resultTypes": ["violations"], **chosen[rules]},
     )
     return [
         f"{rule['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
@@ -61,15 +71,9 @@ def axe(page: Page, *, without: tuple[str, ...] = (), contrast: bool = True) -> 
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_whole_and_for_everyone(
-    visit: Callable[..., Visit], path: str, scheme: str
-) -> None:
-    seen = visit(path, scheme=scheme)
-    hosts = {urlsplit(address).netloc for address in seen.requests if address[:5] != "data:"}
-    assert hosts == {urlsplit(seen.page.url).netloc}
-    found = seen.page.evaluate(LOOK)
+def look(page: Page) -> None:
+    """Check what stands on a page, in the mode that it has."""
+    found = page.evaluate(LOOK)
     levels = found.pop("levels")
     assert levels.count(1) == 1, levels
     assert levels[0] == 1, levels
@@ -79,14 +83,45 @@ def test_a_page_is_whole_and_for_everyone(
     assert "unsafe-eval" not in policy
     assert not re.search(r"script-src [^;]*unsafe-inline", policy)
     assert not any(found.values()), found
+
+
+@pytest.fixture(scope="session")
+def known(site: str, browser: Browser) -> set[str]:
+    """Return what a browser has that has read a page with formulas."""
+    page = browser.new_page()
+    seen = Visit(page)
+    seen.watch()
+    page.goto(f"{site}{FIRST}", wait_until="networkidle")
+    page.close()
+    return set(seen.requests)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_and_for_everyone(
+    visit: Callable[..., Visit], known: set[str], path: str
+) -> None:
+    seen = visit(path, scheme="dark")
+    page = seen.page
+    hosts = {urlsplit(address).netloc for address in seen.requests if address[:5] != "data:"}
+    assert hosts == {urlsplit(page.url).netloc}
+    first = sum(seen.requests.values())
+    further = sum(size for address, size in seen.requests.items() if address not in known)
+    print(f"{path}: {first / KB:.1f} kB, and after {FIRST} {further / KB:.1f}")
+    assert first <= 150 * KB
+    assert further <= 60 * KB
+    look(page)
     for width in WIDTHS:
-        seen.page.set_viewport_size({"width": width, "height": 900})
-        assert seen.page.evaluate(SIDEWAYS) == [], f"sideways at {width}"
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(SIDEWAYS) == [], f"sideways at {width}"
     # The colours of code come from one stylesheet, and take axe as long as all else together
     without = (".katex-html",) if path in ONE_OF_EACH_KIND else (".katex-html", "pre")
-    assert axe(seen.page, without=without) == []
-    if scheme == "light":
-        seen.page.set_viewport_size({"width": 320, "height": 900})
-        assert axe(seen.page, without=(".katex-html",), contrast=False) == []
-        assert seen.page.locator("[aria-hidden=true]").locator(FOCUSED).all() == []
+    assert axe(page, without=without) == []
+    # The same visit, in the other mode: the colours at this width, all else at a phone's
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(IS_LIGHT)
+    look(page)
+    assert axe(page, without=without, rules="contrast") == []
+    page.set_viewport_size({"width": 320, "height": 900})
+    assert axe(page, without=(".katex-html",), rules="all but contrast") == []
+    assert page.locator("[aria-hidden=true]").locator(FOCUSED).all() == []
     assert seen.errors == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from tests.browser.conftest import HTML, ONE_OF_EACH_KIND, PAGES, Visit
 
 Visiting = Callable[..., Visit]
 PUBLISHED = Path(__file__).with_name("published.txt").read_text(encoding="utf-8").split()
-KB = 1000
 FOCUSED = """() => {
   const element = document.activeElement;
   if (element === document.body) return null;
@@ -162,20 +160,6 @@ def test_scrolls_at_four_times_the_size(visit: Visiting) -> None:
     page = visit("practice/bert.html", width=320, device_scale_factor=4).page
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0
-
-
-def test_pages_are_light(visit: Visiting) -> None:
-    """A first visit, and a further one after a page with formulas has been read."""
-    known = set(visit("types/masks/causal.html").requests)
-    first, further = {}, {}
-    for path in PAGES:
-        requests = visit(path).requests
-        first[path] = sum(requests.values())
-        further[path] = sum(size for address, size in requests.items() if address not in known)
-    print(*(f"{p:42} {first[p] / KB:6.1f} {further[p] / KB:6.1f}" for p in PAGES), sep="\n")
-    assert max(first.values()) <= 300 * KB
-    assert median(first.values()) <= 150 * KB
-    assert max(further.values()) <= 60 * KB
 
 
 def test_a_lost_reader_can_search(visit: Visiting, root_site: str) -> None:

@@ -20,6 +20,10 @@ def needs(*cells: str) -> list[str] | None:
     return None if found is None else [quiet(statement.text).strip() for statement in found]
 
 
+FIRST = "def f(y, z):\n    y[0] = z"
+SEEDED = "import torch\nc = 3\n\ndef f():\n    torch.manual_seed(c)\n    return torch.randn(2)\n"
+
+
 @pytest.mark.parametrize(
     ("cells", "wanted"),
     [
@@ -56,6 +60,41 @@ def needs(*cells: str) -> list[str] | None:
             ("a = []\nfor i in b:\n    a.append(i)\n    print(i)", "a"),
             ["a = []", "for i in b:\n    a.append(i)"],
         ),
+        # a function that seeds first does not mind what was drawn before; a layer draws
+        (
+            (f"{SEEDED}\ntorch.manual_seed(0)\nb = torch.randn(2)", "a = f()"),
+            [*SEEDED.splitlines()[:2], SEEDED.partition("\n\n")[2].strip()],
+        ),
+        (
+            ("import torch\ntorch.manual_seed(0)\nb = torch.nn.GRU(2, 2)", "torch.randn(2)"),
+            ["import torch", "torch.manual_seed(0)", "b = torch.nn.GRU(2, 2)"],
+        ),
+        # what a generator draws is not of torch's own numbers; to seed it changes it
+        (
+            ("import torch\ng = torch.Generator()\ng.manual_seed(1)", "torch.rand(2, generator=g)"),
+            ["import torch", "g = torch.Generator()", "g.manual_seed(1)"],
+        ),
+        (
+            ("import torch\nb = torch.Generator().manual_seed(1)", "torch.randn(2)"),
+            ["import torch"],
+        ),
+        # a function changes those of its arguments that it changes, by place and by name
+        (
+            (f"{FIRST}\na = x()\nb = x()\nf(b, a)", "a"),
+            ["a = x()"],
+        ),
+        (
+            (f"{FIRST}\na = x()\nb = x()\nf(z=b, y=a)", "a"),
+            [FIRST, "a = x()", "b = x()", "f(z=b, y=a)"],
+        ),
+        # a function that is passed on may be called; of what it gives only a closure draws
+        (
+            ("import torch\ndef f():\n    return torch.randn(2)\na = [*map(f, b)]", "torch.rand(2)"),
+            ["import torch", "def f():\n    return torch.randn(2)", "a = [*map(f, b)]"],
+        ),
+        # a loop binds its own name
+        (("for i in x:\n    a = i", "for i in y:\n    print(i)"), []),
+        (("i = 1", "for i in range(i):\n    print(i)"), ["i = 1"]),
         # random numbers: all that is drawn since the seed, and nothing without need
         (
             ("import torch\ntorch.manual_seed(0)\na = torch.randn(2)\nb = torch.randn(2)", "b"),

@@ -10,7 +10,7 @@ The gap: no tool cuts a notebook by cell and by what was imported from a package
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -69,7 +69,11 @@ class Page:
     def __init__(self, cells: Sequence[str]) -> None:
         self.statements: list[Statement] = []
         self.effects: dict[str, set[str]] = {}  # what calling a name of the page changes
+        self.products: dict[str, set[str]] = {}  # and calling what it gives
         self.definitions: dict[str, set[str]] = {}  # what a function of the page uses
+        self.needs: dict[str, set[str]] = {}  # and the state that it may find when called
+        # The parameters of a function of the page, in order, and whether it changes them
+        self.parameters: dict[str, dict[str, bool]] = {}
         self.modules: dict[str, str] = {}  # where an imported name comes from
         self.cells = cells
         for number, source in enumerate(cells):
@@ -109,18 +113,27 @@ class Page:
         statement = Statement(text, cell, binds, uses)
         for node in body:
             self._note_imports(node)
-            reader = _Reader(self.effects, self.modules)
-            reader.visit(node)
-            statement.uses |= reader.uses
+            reader = self._reader(node)
             statement.safe &= reader.safe
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 self.effects[node.name] = _effects(node, reader.changes, uses)
+                self.products[node.name] = self._products(node, uses)
+                self.parameters.pop(node.name, None)
+                if isinstance(node, ast.FunctionDef):
+                    self.parameters[node.name] = _parameters(node)
                 self.definitions[node.name] = uses
+                self.needs[node.name] = reader.uses - (
+                    {RANDOM} if self._seeds_first(node) else set()
+                )
             else:
+                statement.uses |= reader.uses
                 statement.changes |= reader.changes
-                if isinstance(node, ast.Assign) and _effects_in(node.value, self.effects):
-                    for name in binds:  # an object of a class of the page, say
-                        self.effects[name] = _effects_in(node.value, self.effects)
+                if isinstance(node, ast.Assign) and (made := self._products(node, uses)):
+                    self.effects |= dict.fromkeys(binds, made)
+                    self.products |= dict.fromkeys(binds, made)
+            if isinstance(node, ast.For):  # which binds them before its body uses them
+                outside = [node.iter, *node.orelse]
+                statement.uses -= _names(node.target) - set().union(*map(_names, outside))
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
                 statement.aliases |= _shared(node.value)
         statement.replaces = all(isinstance(node, BINDING) for node in body)
@@ -129,6 +142,32 @@ class Page:
             statement.changes.discard(RANDOM)
             statement.replaces = True
         return statement
+
+    def _reader(self, node: ast.stmt) -> _Reader:
+        reader = _Reader(self, hidden=_own(node))
+        reader.visit(node)
+        return reader
+
+    def _products(self, node: ast.stmt, uses: set[str]) -> set[str]:
+        """Return what calling what a statement makes may change: an object, or a closure."""
+        if isinstance(node, ast.ClassDef):  # its objects have been made
+            methods = [n for n in node.body if getattr(n, "name", "") != "__init__"]
+            node = ast.ClassDef(node.name, [], [], methods or [ast.Pass()], [])
+            return _effects(node, self._reader(node).changes, uses)
+        made = set().union(*(self.products.get(name, set()) for name in uses))
+        if _gives_a_function(node):
+            made |= set().union(*(self.effects.get(name, set()) for name in uses))
+            made |= self._reader(node).changes & STATE
+        return made
+
+    def _seeds_first(self, node: ast.FunctionDef | ast.ClassDef) -> bool:
+        """Tell whether a function seeds torch before it draws, whatever was drawn earlier."""
+        for inner in node.body if isinstance(node, ast.FunctionDef) else ():
+            if _is_seed(inner):
+                return True
+            if RANDOM in self._reader(inner).uses:
+                return False
+        return False
 
     def _note_imports(self, node: ast.stmt) -> None:
         for inner in ast.walk(node):
@@ -165,11 +204,19 @@ class Page:
 class _Reader(ast.NodeVisitor):
     """Collect what a statement changes without binding it."""
 
-    def __init__(self, effects: dict[str, set[str]], modules: dict[str, str]) -> None:
-        self.effects, self.modules = effects, modules
+    def __init__(self, page: Page, hidden: Set[str] = frozenset()) -> None:
+        self.effects = {n: e for n, e in page.effects.items() if n not in hidden}
+        self.needs = {n: s for n, s in page.needs.items() if n not in hidden}
+        self.parameters, self.modules = page.parameters, page.modules
         self.changes: set[str] = set()
         self.uses: set[str] = set()
         self.safe = True
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """Take a function of the page to be called where it is named: it may be passed on."""
+        if isinstance(node.ctx, ast.Load) and node.id in self.needs:
+            self.uses |= self.needs[node.id]
+            self.changes |= self.effects[node.id] & (STATE - {SETTINGS})
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Store | ast.Del):
@@ -202,10 +249,12 @@ class _Reader(ast.NodeVisitor):
             roots = _roots(call.func)
             module = self.modules.get(min(roots, default=""), "")
             if roots & self.modules.keys():
-                if not module.startswith("attn_examples"):
+                if _last(call.func).endswith("_"):  # as torch names what changes its arguments
+                    self.changes |= set().union(*map(_shared, call.args))
+                elif not module.startswith("attn_examples"):
                     self.changes.add(SETTINGS)
             elif isinstance(call.func, ast.Attribute):
-                self.changes |= roots
+                self.changes |= roots - {"super"}
         self.generic_visit(node)
 
     def visit_With(self, node: ast.With) -> None:
@@ -216,7 +265,6 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name, roots = _last(node.func), _roots(node.func)
-        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         given = {keyword.arg: _roots(keyword.value) for keyword in node.keywords}
         if isinstance(node.func, ast.Name) and name in UNSAFE:
             self.safe &= name in {"eval", "exec"} and len(node.args) > 1  # in names of its own
@@ -225,12 +273,15 @@ class _Reader(ast.NodeVisitor):
             name in CHANGES or (name.endswith("_") and not name.startswith("_"))
         ):
             self.changes |= roots
+        if name == "manual_seed" and not _is_seed(node):  # of a generator
+            self.changes |= roots - self.modules.keys()
         if name == "next":
             self.changes |= set().union(*map(_roots, node.args))
         self.changes |= given.get("out", set()) | given.get("generator", set())
         if name in {"backward", "zero_grad", "step", "clip_grad_norm_"}:
+            if name != "zero_grad" and GRADIENT not in self.changes:
+                self.uses.add(GRADIENT)
             self.changes.add(GRADIENT)
-            self.uses.add(GRADIENT)
         if self._draws(node) and "generator" not in given:
             state = PYTHON_RANDOM if "random" in roots else RANDOM
             self.changes.add(state)
@@ -239,22 +290,35 @@ class _Reader(ast.NodeVisitor):
         for root in roots & self.effects.keys():
             effects = self.effects[root]
             self.changes |= effects - {ARGUMENTS, ITSELF}
-            self.uses |= effects & (STATE - {SETTINGS})
+            if root not in self.needs:  # an object: of a function, see `visit_Name`
+                self.uses |= effects & (STATE - {SETTINGS})
             if ITSELF in effects:
                 self.changes.add(root)
             if ARGUMENTS in effects:
-                self.changes |= set().union(*map(_shared, arguments))
+                self.changes |= set().union(*map(_shared, self._changed(node)))
         self.generic_visit(node)
+
+    def _changed(self, node: ast.Call) -> list[ast.expr]:
+        """Return the arguments that a call may change."""
+        by_name = {keyword.arg: keyword.value for keyword in node.keywords}
+        spread = None in by_name or any(isinstance(a, ast.Starred) for a in node.args)
+        known = self.parameters.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        if spread or known is None or len(node.args) > len(known):
+            return [*node.args, *by_name.values()]
+        by_name |= dict(zip(known, node.args, strict=False))
+        return [value for name, value in by_name.items() if known.get(str(name), True)]
 
     def _draws(self, node: ast.Call) -> bool:
         name = _last(node.func)
+        if name == "manual_seed":
+            return _is_seed(node)
         if name in DRAWS or (name.endswith("_") and name.startswith(("normal", "uniform", "init"))):
             return True
         root = min(_roots(node.func), default="")
         origin = self.modules.get(root, "").split(".")[0]
         if origin == "random":
             return True
-        if not name[:1].isupper() or name.isupper():
+        if not name[:1].isupper() or name == "Generator":
             return "dropout" in name or name == "dropped"
         return origin in {"torch", "transformers", "x_transformers", "attn_examples"}
 
@@ -285,7 +349,7 @@ def _before(statement: Statement, needed: set[str]) -> set[str]:
     """Return what is needed before a statement that is taken."""
     if statement.replaces:
         needed = needed - statement.binds
-    return needed | statement.uses | (statement.changes - {SETTINGS})
+    return needed | statement.uses | (statement.changes - STATE)
 
 
 def _roots(node: ast.AST) -> set[str]:
@@ -320,23 +384,23 @@ def _shared(node: ast.AST) -> set[str]:
 def _effects(node: ast.FunctionDef | ast.ClassDef, changes: set[str], uses: set[str]) -> set[str]:
     """Return what calling a function, or an object of a class, may change."""
     effects = changes & (uses | STATE)
-    functions = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef)]
-    for function in functions:
-        arguments = function.args
-        given = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-        reader = _Reader({}, {})
-        for inner in function.body:
-            reader.visit(inner)
-        if reader.changes & (given - {"self"}):
+    for function in (n for n in ast.walk(node) if isinstance(n, ast.FunctionDef)):
+        changed = {name for name, changes in _parameters(function).items() if changes}
+        if changed - {"self"}:
             effects.add(ARGUMENTS)
-        if "self" in reader.changes and function.name != "__init__":
+        if "self" in changed and function.name != "__init__":
             effects.add(ITSELF)
     return effects
 
 
-def _effects_in(node: ast.AST, effects: dict[str, set[str]]) -> set[str]:
-    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-    return set().union(*(effects.get(name, set()) for name in names))
+def _parameters(function: ast.FunctionDef) -> dict[str, bool]:
+    """Return the parameters of a function in order, and whether it changes each of them."""
+    reader = _Reader(Page(()))
+    for inner in function.body:
+        reader.visit(inner)
+    arguments = function.args
+    ordered = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    return {argument.arg: argument.arg in reader.changes for argument in ordered}
 
 
 def _last(node: ast.AST) -> str:
@@ -345,10 +409,29 @@ def _last(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_seed(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Call)
-        and _last(node.value.func) == "manual_seed"
-        and _roots(node.value.func) == {"torch"}
+def _is_seed(node: ast.AST) -> bool:
+    """Tell whether this is `torch.manual_seed(...)`, as a statement or its call."""
+    call = node.value if isinstance(node, ast.Expr) else node
+    return isinstance(call, ast.Call) and ast.unparse(call.func) == "torch.manual_seed"
+
+
+def _gives_a_function(node: ast.stmt) -> bool:
+    """Tell whether what a statement assigns, or what a function returns, may be a closure."""
+    if not isinstance(node, ast.FunctionDef):
+        return any(isinstance(n, ast.Lambda) for n in ast.walk(node))
+    inner = [n for n in ast.walk(node) if n is not node]
+    returns = [n for n in inner if isinstance(n, ast.Return)]
+    return any(isinstance(n, ast.FunctionDef) for n in inner) or any(
+        map(_gives_a_function, returns)
     )
+
+
+def _own(node: ast.AST) -> set[str]:
+    """Return the parameters of a function, and of the methods of a class: names of their own."""
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return set()
+    return {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
