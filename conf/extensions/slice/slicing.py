@@ -110,7 +110,7 @@ class Page:
     def _read(self, text: str, cell: int) -> Statement:
         body = ast.parse(text).body
         binds, uses = map(set, names_in(text))
-        statement = Statement(text, cell, binds, uses)
+        statement = Statement(text, cell, binds, _exposed(body, set()))
         for node in body:
             self._note_imports(node)
             reader = self._reader(node)
@@ -126,14 +126,12 @@ class Page:
                     {RANDOM} if self._seeds_first(node) else set()
                 )
             else:
-                statement.uses |= reader.uses
+                seeded = isinstance(node, ast.For) and self._seeds_first(node)
+                statement.uses |= reader.uses - ({RANDOM} if seeded else set())
                 statement.changes |= reader.changes
                 if isinstance(node, ast.Assign) and (made := self._products(node, uses)):
                     self.effects |= dict.fromkeys(binds, made)
                     self.products |= dict.fromkeys(binds, made)
-            if isinstance(node, ast.For):  # which binds them before its body uses them
-                outside = [node.iter, *node.orelse]
-                statement.uses -= _names(node.target) - set().union(*map(_names, outside))
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
                 statement.aliases |= _shared(node.value)
         statement.replaces = all(isinstance(node, BINDING) for node in body)
@@ -160,9 +158,9 @@ class Page:
             made |= self._reader(node).changes & STATE
         return made
 
-    def _seeds_first(self, node: ast.FunctionDef | ast.ClassDef) -> bool:
-        """Tell whether a function seeds torch before it draws, whatever was drawn earlier."""
-        for inner in node.body if isinstance(node, ast.FunctionDef) else ():
+    def _seeds_first(self, node: ast.FunctionDef | ast.ClassDef | ast.For) -> bool:
+        """Tell whether each run of a body seeds torch before it draws."""
+        for inner in node.body if not isinstance(node, ast.ClassDef) else ():
             if _is_seed(inner):
                 return True
             if RANDOM in self._reader(inner).uses:
@@ -249,9 +247,7 @@ class _Reader(ast.NodeVisitor):
             roots = _roots(call.func)
             module = self.modules.get(min(roots, default=""), "")
             if roots & self.modules.keys():
-                if _last(call.func).endswith("_"):  # as torch names what changes its arguments
-                    self.changes |= set().union(*map(_shared, call.args))
-                elif not module.startswith("attn_examples"):
+                if not (module.startswith("attn_examples") or _last(call.func).endswith("_")):
                     self.changes.add(SETTINGS)
             elif isinstance(call.func, ast.Attribute):
                 self.changes |= roots - {"super"}
@@ -271,8 +267,9 @@ class _Reader(ast.NodeVisitor):
             self.changes |= set().union(*map(_roots, node.args[1:]))
         if isinstance(node.func, ast.Attribute) and (
             name in CHANGES or (name.endswith("_") and not name.startswith("_"))
-        ):
-            self.changes |= roots
+        ):  # a method changes its object, and torch's functions of such names their arguments
+            in_module = roots & self.modules.keys()
+            self.changes |= set().union(*map(_shared, node.args)) if in_module else roots
         if name == "manual_seed" and not _is_seed(node):  # of a generator
             self.changes |= roots - self.modules.keys()
         if name == "next":
@@ -431,6 +428,27 @@ def _own(node: ast.AST) -> set[str]:
     if not isinstance(node, ast.FunctionDef | ast.ClassDef):
         return set()
     return {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
+
+
+def _exposed(body: Sequence[ast.stmt], bound: set[str]) -> set[str]:
+    """Return the names that statements use before they bind them; add those to `bound`."""
+    exposed: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.For):
+            exposed |= names_in(ast.unparse(node.iter))[1] - bound
+            exposed |= _exposed(node.body, bound | _names(node.target))
+            exposed |= _exposed(node.orelse, set(bound))
+            continue
+        head: ast.stmt = node
+        if isinstance(node, ast.With):
+            head = ast.copy_location(ast.With(node.items, [ast.Pass()]), node)
+        binds, uses = names_in(ast.unparse(head))
+        exposed |= uses - bound
+        if isinstance(node, (*BINDING, ast.With)):
+            bound |= binds
+        if isinstance(node, ast.With):
+            exposed |= _exposed(node.body, bound)
+    return exposed
 
 
 def _names(node: ast.AST) -> set[str]:
