@@ -213,13 +213,18 @@ def _lay_out(texts: Iterable[str]) -> list[str]:
     laid: list[str] = []
     was_long = False
     for text in filter(None, texts):
-        body = ast.parse(text).body  # empty where there is but a comment
-        is_long = bool(body) and isinstance(body[-1], (*_LONG, ast.If))
+        is_long = _ends_long(text)
         if laid:
             laid += ["", ""] if is_long or was_long else [""]
         laid.append(text)
         was_long = is_long
     return laid
+
+
+@cache
+def _ends_long(text: str) -> bool:
+    body = ast.parse(text).body  # empty where there is but a comment
+    return bool(body) and isinstance(body[-1], (*_LONG, ast.If))
 
 
 @cache
@@ -418,17 +423,19 @@ class _Taken:
     )  # by module.name, in order of use
     imports: dict[str, None] = field(default_factory=dict)
     has_masks: bool = False  # among what is taken or made by one of the functions
+    asked: set[tuple[str, str]] = field(default_factory=set)  # each name once
 
     def take(self, module: str, name: str) -> None:
         """Add the definition of a name, after those of what it uses."""
+        if (module, name) in self.asked:
+            return
+        self.asked.add((module, name))
         defined, imported = _statements(module)
         if name in imported:
             self._take_imported(module, name, imported[name])
             return
         if name not in defined:
             raise ValueError(f"{module} has no {name}")
-        if f"{module}.{name}" in self.definitions:
-            return
         tool = module.startswith(f"{_PACKAGE}.exercises.")  # its errors are its work
         text = defined[name].strip("\n")
         text = shortened(text, summary=not tool, checks=self.checks or tool)
@@ -459,6 +466,7 @@ class _Taken:
                 self.take(source_module, source_name)
 
 
+@cache
 def _speaks_of_masks(source: str) -> bool:
     """Tell whether a function, or an argument of one, has a name that ends in "mask"."""
     return any(

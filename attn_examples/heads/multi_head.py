@@ -22,8 +22,8 @@ from attn_examples.checks import (
     refuse_positions,
 )
 from attn_examples.core import Normalize, Score
-from attn_examples.heads.four_steps import four_steps
 from attn_examples.heads.cache import KVCache
+from attn_examples.heads.four_steps import four_steps
 from attn_examples.normalizers import softmax
 from attn_examples.scores import scaled_dot
 

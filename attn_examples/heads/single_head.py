@@ -12,8 +12,8 @@ from attn_examples.checks import (
     refuse_mask,
     refuse_mask_of_heads,
 )
-from attn_examples.heads.four_steps import four_steps
 from attn_examples.heads.cache import KVCache
+from attn_examples.heads.four_steps import four_steps
 
 __all__ = ["CausalSelfAttention", "CrossAttention", "SelfAttention"]
 

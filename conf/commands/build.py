@@ -152,7 +152,8 @@ def run_sphinx(
 ) -> int:
     """Run Sphinx in this process, so that nothing of it outlives this process."""
     os.chdir(ROOT)
-    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees), "-j", str(cores())]
+    jobs = str(cores() + 1)  # Sphinx keeps one for the process that waits for the others
+    command = ["-b", options.builder, "-c", "conf", "-q", "-d", str(doctrees), "-j", jobs]
     if options.limit:
         command += ["-D", f"nb_execution_timeout={options.limit}"]
     if options.page:

@@ -97,7 +97,12 @@ def dependencies(*texts: str) -> dict[str, str]:
     """Return the distributions that a piece imports, with the versions this site is built on."""
     modules = set().union(*map(_modules, texts))
     names = {_distribution(module) for module in modules - set(sys.stdlib_module_names)}
-    return {name: metadata.version(name).partition("+")[0] for name in sorted(names, key=str.lower)}
+    return {name: _version(name) for name in sorted(names, key=str.lower)}
+
+
+@cache
+def _version(name: str) -> str:
+    return metadata.version(name).partition("+")[0]
 
 
 @cache
