@@ -55,6 +55,9 @@ ONE_OF_EACH_KIND = [
     "search.html",
     "404.html",
 ]
+# Scripts load after the first picture, however late that is; the dialog is the site's own
+SCRIPTS_RAN = """() => document.querySelector("dialog.large-figure")
+  || !document.querySelector("script[data-src]")"""
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -155,7 +158,9 @@ def visit(site: str, root_site: str, browser: Browser) -> Iterator[Callable[...,
         base = root_site if path == "404.html" else site
         address = path if "://" in path else base + path
         seen.page.goto(address)
-        seen.page.wait_for_load_state("networkidle")  # of this page: not of the empty one before
+        if settings.get("java_script_enabled", True):
+            seen.page.wait_for_function(SCRIPTS_RAN)
+        seen.page.wait_for_load_state("networkidle")
         return seen
 
     yield visit
