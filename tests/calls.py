@@ -1,9 +1,9 @@
 """How each public object is made and called: one line each.
 
-What holds for all of them is tested over this table. A new mechanism adds a line to
-`CALLS`: its name, and how it is made and called with the tensors of `Inputs`. A second
-way to call it is a further line, "name, what differs". Where its parameters have the names
-that others have, it needs no line: see `usual`.
+What holds for all of them is tested over this table. A mechanism whose parameters have the
+names that others have needs no line: see `usual`. Any other adds one to `CALLS`: its name, and
+how it is made and called with the tensors of `Inputs`. A second way to call it is a further
+line, "name, what differs".
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ its folder (by default build/):
     styles/          the stylesheet and the fonts that `slim` made last
     state.json       of what sources, tools and site that build was
     report.json      each page with its cells, seconds and failures
+    page/            the same again, of a page that was built alone
 """
 
 from __future__ import annotations

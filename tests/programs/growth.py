@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = ("concepts/four-steps", "concepts/reading-maps", "formulas/cost", "formulas/masks")
 EXERCISES = ("exercises/masks", "exercises/attention")
 TREE = ("attn_examples", "conf", "docs", "tests", "pyproject.toml", "README.md", "LICENSE")
-TESTS = ("tests/browser", "-k", "copy or light", "-n", os.environ.get("ATTN_CORES", "1"))
+TESTS = ("tests/browser", "-k", "copy", "-n", os.environ.get("ATTN_CORES", "1"))
 COMMANDS = {
     "docs": ("conf/commands/build.py",),
     "doctest": ("conf/commands/build.py", "--builder", "doctest"),
