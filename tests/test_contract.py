@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 import attn_examples
 from attn_examples import attention, causal_mask
 from attn_examples.registry import ROOMS, mechanisms
-from tests.calls import CALLS, Call, Inputs, missing
+from tests.calls import CALLS, MISSING, Call, Inputs
 from tests.conftest import gradients, same
 
 STEP = {mechanism.object: mechanism.step for mechanism in mechanisms()}
@@ -52,7 +52,7 @@ def float64_by_default() -> Iterator[None]:
 
 
 def test_every_mechanism_is_called() -> None:
-    assert missing() == []
+    assert MISSING == []
     assert {way.split(",")[0] for way in CALLS} == set(STEP)
 
 
@@ -74,7 +74,7 @@ def test_shapes_and_dtype(way: str, sizes: dict[str, Any]) -> None:
     if STEP[name] in ("scores", "normalizers"):
         assert result.shape == (*lead, i.L, i.S)
     elif STEP[name] == "positions":
-        wanted = [*(tensor.shape[-2:] for tensor in call.tensors), (i.L, i.S)]
+        wanted = [*(tensor.shape[-2:] for tensor in call.tensors), (i.L, i.S), (i.L, i.E)]
         assert floats(result)[0].shape[-2:] in wanted
     else:
         output, weights = result if isinstance(result, tuple) else (result, None)

@@ -1,4 +1,4 @@
-"""Send readers what a page uses, under a strict policy: the last step of a build.
+"""Send readers what a page uses, under a strict policy: the last change of its pages.
 
 The gap: the theme sends with every page 2.5 MB in 28 files, of which 1.6 MB draw a dozen
 icons, and scripts inside the page that no strict Content-Security-Policy allows. Here all
