@@ -214,7 +214,7 @@ def test_all_that_is_missing_is_told_at_once(project: Path) -> None:
     (project / TEST).unlink()
     (project / "docs/types/heads/self.md").unlink()
     found = faults(project)
-    assert len([fault for fault in found if "names the test" in fault]) == 6
+    assert len([fault for fault in found if "names the test" in fault]) == 4
     assert [fault for fault in found if "names the test" not in fault] == [
         "attn_examples/heads/single_head.py: “self-attention” has no page: "
         "write docs/types/heads/self.md.",

@@ -26,22 +26,13 @@ from attn_examples import (
     sliding_window_mask,
 )
 from tests.conftest import gradients, randn, same, says
+from tests.heads.conftest import WRONG_KIND, misfit
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
     from x_transformers.x_transformers import Attention as XAttention
 
 N, L, S, H, E = 2, 5, 7, 3, 12
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return randn(N, L, E)
-
-
-@pytest.fixture
-def context() -> Tensor:
-    return randn(N, S, E)
 
 
 def weights_of(result: tuple[Tensor, Tensor | None]) -> Tensor:
@@ -157,46 +148,6 @@ def test_equals_transformers(x: Tensor) -> None:
     expected, expected_weights = theirs(x, added)
     same(output, expected)
     same(weights_of((output, weights)), expected_weights)
-
-
-@pytest.mark.parametrize("head_dim", [None, 4])
-@pytest.mark.parametrize("bias", [True, False])
-def test_one_head_equals_torch(
-    x: Tensor, context: Tensor, head_dim: int | None, bias: bool
-) -> None:
-    allowed = torch.rand(N, L, S) > 0.3
-    for module, source, mask, expected_mask in [
-        (SelfAttention(E, head_dim, bias=bias), x, None, None),
-        (SelfAttention(E, head_dim, bias=bias), x, allowed[..., :L], allowed[..., :L]),
-        (CausalSelfAttention(E, head_dim, bias=bias), x, None, causal_mask(L)),
-        (
-            CausalSelfAttention(E, head_dim, bias=bias),
-            x,
-            allowed[..., :L],
-            allowed[..., :L].tril(),
-        ),
-        (CrossAttention(E, 8, head_dim, bias=bias), context[..., :8], None, None),
-        (CrossAttention(E, E, head_dim, bias=bias), context, allowed, allowed),
-    ]:
-        module.double()
-        parameters = dict(module.named_parameters())
-        assert len(parameters) == (6 if bias else 3)
-
-        def project(name: str, inputs: Tensor, parameters: Any = parameters) -> Tensor:
-            projected = torch.einsum("nle,de->nld", inputs, parameters[f"{name}.weight"])
-            return projected + parameters[f"{name}.bias"] if bias else projected
-
-        expected = F.scaled_dot_product_attention(
-            project("q_proj", x),
-            project("k_proj", source),
-            project("v_proj", source),
-            expected_mask,
-        )
-        inputs = (x, source) if isinstance(module, CrossAttention) else (x,)
-        output, weights = module(*inputs, mask)
-        same(output, expected)
-        same(weights @ project("v_proj", source), expected)
-        assert output.shape == (N, L, head_dim or E)
 
 
 # What they promise
@@ -436,15 +387,6 @@ def test_runs_under_autocast(need_weights: bool) -> None:
             )
             for name in ("embed_dim", "num_heads", "num_kv_heads", "kdim", "vdim", "head_dim")
         ),
-        *(
-            (kind, {"embed_dim": 12} | {name: -1}, f"{name} (-1) must be at least 1")
-            for kind, names in [
-                (SelfAttention, ("embed_dim", "head_dim")),
-                (CausalSelfAttention, ("embed_dim", "head_dim")),
-                (CrossAttention, ("embed_dim", "context_dim", "head_dim")),
-            ]
-            for name in names
-        ),
     ],
 )
 def test_refuses_sizes(kind: Any, sizes: dict[str, Any], sentence: str) -> None:
@@ -488,7 +430,7 @@ def test_from_torch_refuses(module: Any, error: type[Exception], sentence: str) 
 
 
 X, C = torch.zeros(N, L, E), torch.zeros(N, S, 8)
-MULTI, CROSS = MultiHeadAttention(E, H, kdim=8, vdim=8), CrossAttention(E, 8)
+MULTI = MultiHeadAttention(E, H, kdim=8, vdim=8)
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -549,27 +491,6 @@ MULTI, CROSS = MultiHeadAttention(E, H, kdim=8, vdim=8), CrossAttention(E, 8)
             "value has 1 positions (2, 1, 8) but key has 7 (2, 7, 8): "
             "each key needs exactly one value",
         ),
-        (CROSS, (X, None), TypeError, "context (NoneType) must be a torch.Tensor"),
-        (
-            CROSS,
-            (X, X),
-            ValueError,
-            "context has shape (2, 5, 12) but must be (..., length, 8), since context_dim is 8",
-        ),
-        (
-            CROSS,
-            (X, C[:1]),
-            ValueError,
-            "context has shape (1, 7, 8) but x has (2, 5, 12): "
-            "all dimensions before the last two must be equal",
-        ),
-        (
-            SelfAttention(E),
-            (C,),
-            ValueError,
-            "x has shape (2, 7, 8) but must be (..., length, 12), since embed_dim is 12",
-        ),
-        (CausalSelfAttention(E), ("x",), TypeError, "x (str) must be a torch.Tensor"),
     ],
 )
 def test_refuses_inputs(
@@ -581,30 +502,6 @@ def test_refuses_inputs(
 ) -> None:
     with pytest.raises(error, match=says(sentence)):
         module(*arguments, need_weights=need_weights)
-
-
-def misfit(shape: tuple[int, ...], wanted: str) -> tuple[Any, type[Exception], str]:
-    sentence = f"mask has shape {shape} but must have {wanted}, with 1 where it repeats"
-    return torch.ones(shape, dtype=torch.bool), ValueError, sentence
-
-
-WRONG_KIND = [
-    ([[True]], TypeError, "mask (list) must be a torch.Tensor of dtype torch.bool"),
-    *(
-        (
-            torch.ones(L, L, dtype=dtype),
-            ValueError,
-            f"mask ({dtype}) must be torch.bool, True where attention is allowed: call "
-            f"mask.bool(), or use with_bias(score, bias) for numbers to add to the scores",
-        )
-        for dtype in (torch.float32, torch.int64)
-    ),
-    (
-        torch.ones(L, L, dtype=torch.bool, device="meta"),
-        ValueError,
-        "mask is on meta but the scores are on cpu: move it there",
-    ),
-]
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -625,25 +522,6 @@ def test_many_heads_refuse_a_mask(
 ) -> None:
     with pytest.raises(error, match=says(sentence)):
         MultiHeadAttention(E, H)(X, mask=mask, is_causal=is_causal, need_weights=need_weights)
-
-
-@pytest.mark.parametrize("need_weights", [True, False])
-@pytest.mark.parametrize("kind", [SelfAttention, CausalSelfAttention])
-@pytest.mark.parametrize(
-    ("mask", "error", "sentence"),
-    [
-        *WRONG_KIND,
-        *(
-            misfit(shape, "(5, 5) or (2, 5, 5)")
-            for shape in [(), (5,), (5, 7), (3, 5, 5), (1, 1, 5, 5)]
-        ),
-    ],
-)
-def test_one_head_refuses_a_mask(
-    mask: Any, error: type[Exception], sentence: str, kind: Any, need_weights: bool
-) -> None:
-    with pytest.raises(error, match=says(sentence)):
-        kind(E)(X, mask, need_weights=need_weights)
 
 
 @pytest.mark.parametrize("kind", ["self", "causal", "cross", "multi-head"])

@@ -12,18 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, LlamaConfig, T5Config
+from transformers import T5Config
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
-from transformers.models.llama.modeling_llama import LlamaAttention
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from attn_examples import (
     Additive,
     Bilinear,
-    CausalSelfAttention,
     KVCache,
     MultiHeadAttention,
-    SelfAttention,
     alibi,
     biased,
     causal_mask,
@@ -35,6 +32,7 @@ from attn_examples import (
     with_bias,
 )
 from tests.conftest import gradients, randn, same, says
+from tests.heads.conftest import Bias, Rotary, cos_and_sin, llama
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
@@ -42,11 +40,6 @@ with warnings.catch_warnings():
     from x_transformers.x_transformers import Attention as XAttention
 
 N, L, S, H, G, E, D = 2, 5, 7, 6, 2, 12, 4
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return randn(N, L, E)
 
 
 def project(module: MultiHeadAttention, x: Tensor) -> list[Tensor]:
@@ -180,72 +173,11 @@ def test_modules_that_are_plugged_in_are_part_of_it(name: str, x: Tensor) -> Non
 # -- Positions ------------------------------------------------------------------------
 
 
-class Rotary:
-    """Turn the pair (i, i + D / 2) of a vector at position t by the angle t * base**(-2i / D)."""
-
-    def angles(self, positions: Tensor) -> Tensor:
-        exponents = torch.arange(0, D, 2, dtype=torch.float64) / D
-        return positions.unsqueeze(-1) / 10000.0**exponents  # (length, D / 2)
-
-    def turned(self, x: Tensor, positions: Tensor) -> Tensor:
-        pairs = torch.complex(*x.chunk(2, -1))
-        pairs = pairs * torch.polar(torch.ones(()).double(), self.angles(positions))
-        return torch.cat((pairs.real, pairs.imag), -1)
-
-    def __call__(self, query: Tensor, key: Tensor, offset: int) -> tuple[Tensor, Tensor, None]:
-        keys = torch.arange(offset, offset + key.shape[-2])
-        queries = torch.arange(-query.shape[-2], 0) + offset + key.shape[-2]
-        return self.turned(query, queries), self.turned(key, keys), None
-
-
-class Bias(nn.Module):
-    """A learned bias for each head and distance, T5's without its buckets."""
-
-    def __init__(self, num_heads: int, reach: int = 9) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_heads, 2 * reach + 1))
-        self.reach = reach
-
-    def forward(self, num_heads: int, query_len: int, key_len: int, **_: Any) -> Tensor:
-        queries = torch.arange(key_len - query_len, key_len).unsqueeze(-1)
-        return self.weight[:, queries - torch.arange(key_len) + self.reach]
-
-
-def llama() -> tuple[MultiHeadAttention, Any]:
-    settings: Any = {"attn_implementation": "sdpa"}  # the eager one normalizes in float32
-    config = LlamaConfig(
-        hidden_size=E, num_attention_heads=H, num_key_value_heads=G, head_dim=D, **settings
-    )
-    theirs = LlamaAttention(config, layer_idx=0).double().eval()
-    ours = MultiHeadAttention(E, H, G, head_dim=D, positions=Rotary(), bias=False).double()
-    state = {name.replace("o_proj", "out_proj"): p for name, p in theirs.state_dict().items()}
-    ours.load_state_dict(state)
-    return ours, theirs
-
-
-def cos_and_sin(positions: Tensor) -> tuple[Tensor, Tensor]:
-    angles = Rotary().angles(positions).repeat(1, 2).expand(N, -1, -1)
-    return angles.cos(), angles.sin()
-
-
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_rotary_positions_equal_llama(x: Tensor, need_weights: bool) -> None:
     ours, theirs = llama()
     expected, _ = theirs(x, cos_and_sin(torch.arange(L)), None)
     same(ours(x, is_causal=True, need_weights=need_weights)[0], expected)
-
-
-@pytest.mark.parametrize("need_weights", [True, False])
-def test_rotary_positions_and_a_cache_equal_llama(x: Tensor, need_weights: bool) -> None:
-    ours, theirs = llama()
-    cache, their_cache = KVCache(), DynamicCache()
-    for start, stop in [(0, 3), (3, 4), (4, 5)]:
-        part = x[:, start:stop]
-        past = torch.zeros(stop - start, stop).masked_fill(~causal_mask(stop - start, stop), INF)
-        places = cos_and_sin(torch.arange(start, stop))
-        expected, _ = theirs(part, places, past.double().expand(N, 1, -1, -1), their_cache)
-        output, _ = ours(part, is_causal=True, cache=cache, need_weights=need_weights)
-        same(output, expected)
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -322,79 +254,6 @@ def test_a_bias_at_the_call(x: Tensor, shape: tuple[int, ...], need_weights: boo
 
 # -- The cache ------------------------------------------------------------------------
 
-POSITIONS: dict[str, Callable[[], Any]] = {
-    "none": lambda: None,
-    "rotary": Rotary,
-    "alibi": lambda: biased(alibi),
-    "learned": lambda: biased(Bias(H)),
-}
-PARTS = {"one by one": [1] * S, "prompt first": [4, 1, 2], "at once": [S]}
-
-
-@pytest.mark.parametrize("need_weights", [True, False])
-@pytest.mark.parametrize("left_padded", [False, True])
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("kv_heads", [H, G, 1])
-@pytest.mark.parametrize("parts", PARTS)
-def test_with_a_cache_the_numbers_are_the_same(
-    parts: str, kv_heads: int, positions: str, left_padded: bool, need_weights: bool
-) -> None:
-    place = POSITIONS[positions]()
-    module = MultiHeadAttention(E, H, kv_heads, head_dim=D, positions=place).double()
-    x, cache = randn(N, S, E), KVCache()
-    mask = padding_mask([S, 3], S).flip(-1) if left_padded else None
-    settings: Any = {"is_causal": True, "need_weights": need_weights}
-    whole, maps = module(x, mask=mask, **settings)
-    assert whole.isfinite().all()
-    start = 0
-    for length in PARTS[parts]:
-        stop = start + length
-        seen = None if mask is None else mask[..., :stop]
-        output, weights = module(x[:, start:stop], mask=seen, cache=cache, **settings)
-        same(output, whole[:, start:stop])
-        if need_weights:
-            same(weights, maps[:, :, start:stop, :stop])
-        start = stop
-        assert cache.length == stop
-        assert cache.nbytes == 2 * N * kv_heads * stop * D * 8
-
-
-@pytest.mark.parametrize("need_weights", [True, False])
-def test_one_head_with_a_cache(x: Tensor, need_weights: bool) -> None:
-    causal, cache = CausalSelfAttention(E, D).double(), KVCache()
-    whole, _ = causal(x)
-    for i in range(L):
-        output, _ = causal(x[:, i : i + 1], cache=cache, need_weights=need_weights)
-        same(output, whole[:, i : i + 1])
-    open_ended, cache = SelfAttention(E, D).double(), KVCache()
-    open_ended(x[:, :3], cache=cache)
-    mask = padding_mask([4, 5], L)
-    output, _ = open_ended(x[:, 3:], mask, cache=cache, need_weights=need_weights)
-    same(output, open_ended(x, mask)[0][:, 3:])
-
-
-def test_a_copied_cache_is_a_branch(x: Tensor) -> None:
-    module, cache = MultiHeadAttention(E, H).double(), KVCache()
-    module(x[:, :3], is_causal=True, cache=cache)
-    branch = copy.copy(cache)
-    first, _ = module(x[:, 3:4], is_causal=True, cache=cache)
-    second, _ = module(x[:, 3:4], is_causal=True, cache=branch)
-    assert torch.equal(first, second)
-    assert (cache.length, branch.length) == (4, 4)
-
-
-def test_gradients_reach_through_a_cache(x: Tensor) -> None:
-    module, cache = MultiHeadAttention(E, H, G, head_dim=D).double(), KVCache()
-    x.requires_grad_()
-    parts = [module(part, is_causal=True, cache=cache)[0] for part in (x[:, :2], x[:, 2:])]
-    whole, _ = module(x, is_causal=True)
-    for ours, expected in zip(
-        gradients(torch.cat(parts, 1), x, *module.parameters()),
-        gradients(whole, x, *module.parameters()),
-        strict=True,
-    ):
-        same(ours, expected)
-
 
 class Buffer:
     """A cache of someone else: it fills what was allocated once."""
@@ -452,64 +311,3 @@ def test_refuses_what_a_score_returns(
     module = MultiHeadAttention(E, H, score=score).double()
     with pytest.raises((TypeError, ValueError), match=says(sentence)):
         module(x, need_weights=need_weights)
-
-
-CACHED = MultiHeadAttention(E, H).double()
-
-
-@pytest.mark.parametrize("need_weights", [True, False])
-@pytest.mark.parametrize(
-    ("settings", "error", "sentence"),
-    [
-        (
-            {"key": randn(N, S, E)},
-            ValueError,
-            "key and value must be left out when a cache is given: it is for self-attention, "
-            "and would append the same context at each call",
-        ),
-        ({"cache": []}, TypeError, "cache (list) must be a KVCache, or act like one"),
-        (
-            {"mask": torch.ones(L, L).bool()},
-            ValueError,
-            "mask has shape (5, 5) but must have (5, 8), (2, 5, 8) or (2, 6, 5, 8), "
-            "with 1 where it repeats",
-        ),
-        ({"bias": 0.5}, TypeError, "bias (float) must be a torch.Tensor"),
-        (
-            {"bias": torch.ones(L, 8).bool()},
-            ValueError,
-            "bias (torch.bool) must be floating point, added to the scores: "
-            "what is allowed is said with mask",
-        ),
-        (
-            {"bias": torch.ones(L, L)},
-            ValueError,
-            "bias has shape (5, 5) but must broadcast to the scores, (2, 6, 5, 8)",
-        ),
-        (
-            {"query": randn(1, L, E)},
-            ValueError,
-            "key has shape (1, 6, 5, 2) but the cache holds (2, 6, 3, 2): "
-            "all but the length must be equal, so use a new cache for another batch",
-        ),
-    ],
-)
-def test_what_is_refused_leaves_the_cache_alone(
-    x: Tensor, settings: Any, error: type[Exception], sentence: str, need_weights: bool
-) -> None:
-    cache = KVCache()
-    CACHED(x[:, :3], cache=cache)
-    call: Any = {"query": x, "cache": cache, "need_weights": need_weights} | settings
-    with pytest.raises(error, match=says(sentence)):
-        CACHED(**call)
-    assert cache.length == 3
-
-
-def test_a_cache_of_another_dtype_is_refused(x: Tensor) -> None:
-    cache = KVCache()
-    CACHED(x, cache=cache)
-    sentence = (
-        "key is torch.float32 on cpu but the cache holds torch.float64 on cpu: use a new cache"
-    )
-    with pytest.raises(ValueError, match=says(sentence)):
-        copy.deepcopy(CACHED).float()(x.float(), cache=cache)

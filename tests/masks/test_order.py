@@ -1,10 +1,9 @@
-"""Step 2: each mask against the masks of torch and of transformers."""
+"""Masks of order, against those of torch and of transformers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
-from torch.nn.attention.flex_attention import create_mask
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.attention.flex_attention import create_mask, or_masks
 from transformers import masking_utils
 
-from attn_examples import attention, causal_mask, padding_mask, sliding_window_mask
+from attn_examples import attention, causal_mask, prefix_mask, sliding_window_mask
 from tests.conftest import randn, same, says
+from tests.masks.conftest import L, S, flex
 
 SIZES = [(5, 7), (7, 5), (5, 5), (1, 7), (7, 1)]
 
@@ -73,36 +72,18 @@ def test_a_window_is_a_piece_of_the_past(L: int, S: int, window: int) -> None:
         assert int(band[i].sum()) == min(window, max(0, i + 1 + S - L))
 
 
-@pytest.mark.parametrize(
-    "lengths",
-    [[2, 7, 0], (2, 7, 0), torch.tensor([2, 7, 0]), torch.tensor([2, 7, 0], dtype=torch.uint16)],
-)
-def test_padding_mask_equals_torch(lengths: Any) -> None:
-    padded = pad_sequence([torch.ones(n) for n in (2, 7, 0)], batch_first=True)
-    mask = padding_mask(lengths, 7)
-    assert torch.equal(mask, padded.bool().unsqueeze(1))
+@pytest.mark.parametrize("prefix", [0, 1, 4, 7, 100])
+def test_prefix_mask_equals_flex(prefix: int) -> None:
+    rule = or_masks(lambda b, h, i, j: j <= i + S - L, lambda b, h, i, j: j < prefix)
+    assert torch.equal(prefix_mask(L, S, prefix), flex(rule)[0])
 
 
-def test_padding_mask_hides_what_is_padded() -> None:
-    query, key, value = randn(2, 5, 4), randn(2, 7, 4), randn(2, 7, 6)
-    output, weights = attention(query, key, value, mask=padding_mask([3, 7], 7))
-    short, short_weights = attention(query[0], key[0, :3], value[0, :3])
-    same(output[0], short)
-    same(weights[0], F.pad(short_weights, (0, 4)))
-
-
-def test_empty_masks() -> None:
-    assert causal_mask(0).shape == (0, 0)
-    assert causal_mask(0, 3).shape == sliding_window_mask(0, 3, 1).shape == (0, 3)
-    assert padding_mask([], 3).shape == padding_mask(torch.tensor([]), 3).shape == (0, 1, 3)
-    assert padding_mask([0], 0).shape == (1, 1, 0)
-
-
-def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
-    size: Any = np.int64(3)
-    assert torch.equal(causal_mask(size), causal_mask(3))
-    counts: Any = np.array([1, 3])
-    assert torch.equal(padding_mask(counts, size), padding_mask([1, 3], 3))
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+def test_prefix_mask_of_a_batch_equals_flex(kind: Any) -> None:
+    prefixes = torch.tensor([4, 1])
+    rule = or_masks(lambda b, h, i, j: j <= i + S - L, lambda b, h, i, j: j < prefixes[b])
+    assert torch.equal(prefix_mask(L, S, kind([4, 1])), flex(rule))
+    assert torch.equal(prefix_mask(L, None, 2), prefix_mask(L, L, 2))
 
 
 def test_masks_are_made_where_asked() -> None:
@@ -122,38 +103,19 @@ def test_masks_are_made_where_asked() -> None:
         (sliding_window_mask, (3, 3, 1.5), TypeError, "window (1.5) must be a whole number"),
         (sliding_window_mask, (-1, 3, 1), ValueError, "query_len (-1) must be at least 0"),
         (sliding_window_mask, (3, -1, 1), ValueError, "key_len (-1) must be at least 0"),
-        (padding_mask, ([1], -1), ValueError, "key_len (-1) must be at least 0"),
-        (padding_mask, ([1], 2.0), TypeError, "key_len (2.0) must be a whole number"),
-        *(
-            (
-                padding_mask,
-                ([2, length], 3),
-                ValueError,
-                f"lengths holds {length}, which must be from 0 to key_len (3)",
-            )
-            for length in (4, -1)
+        (
+            prefix_mask,
+            (5, 5, torch.tensor(0.5)),
+            TypeError,
+            "prefix_len (torch.float32) must be whole numbers",
         ),
-        *(
-            (
-                padding_mask,
-                (lengths, 3),
-                ValueError,
-                f"lengths has shape {shape} but must be one-dimensional, "
-                f"one length for each sequence",
-            )
-            for lengths, shape in [(3, ()), ([[1, 2]], (1, 2)), (torch.zeros(0, 2), (0, 2))]
+        (
+            prefix_mask,
+            (5, 5, torch.zeros(2, 1).long()),
+            ValueError,
+            "prefix_len has shape (2, 1) but must be a number, or (N,)",
         ),
-        *(
-            (padding_mask, (lengths, 3), TypeError, f"lengths ({what}) must be whole numbers")
-            for lengths, what in [
-                ([1.0, 2.0], "torch.float32"),
-                ([True], "torch.bool"),
-                ([1j], "torch.complex64"),
-                ("abc", "'abc'"),
-                (None, "None"),
-                ([[1], [2, 3]], "[[1], [2, 3]]"),
-            ]
-        ),
+        (prefix_mask, (-1, 5, 2), ValueError, "query_len (-1) must be at least 0"),
     ],
 )
 def test_refuses(

@@ -1,4 +1,4 @@
-"""Masks of documents, prefixes and padding on both sides, against torch's maker of masks."""
+"""Masks of documents and of padding on both sides, against torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import and_masks, create_mask, or_masks
+from torch.nn.attention.flex_attention import and_masks
+from torch.nn.utils.rnn import pad_sequence
 
 from attn_examples import (
     MultiHeadAttention,
@@ -16,20 +16,14 @@ from attn_examples import (
     causal_mask,
     document_mask,
     padding_mask,
-    prefix_mask,
     query_padding_mask,
 )
 from tests.conftest import gradients, randn, same, says
+from tests.masks.conftest import L, N, S, flex
 
-N, L, S, H = 2, 5, 7, 3
-WORDS: Any = "ab"
+H = 3
 QUERIES = torch.tensor([[0, 0, 1, 1, 2], [4, 4, 4, 7, -1]])
 KEYS = torch.tensor([[0, 0, 0, 1, 2, 2, 3], [7, 7, 4, 4, 4, -1, -1]])
-
-
-def flex(rule: Any) -> Tensor:
-    mask: Tensor = create_mask(rule, N, None, L, S, device="cpu")
-    return mask[:, 0]
 
 
 def test_document_mask_equals_flex() -> None:
@@ -47,18 +41,22 @@ def test_packed_documents_are_as_if_alone() -> None:
         same(packed[:, own], F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
 
-@pytest.mark.parametrize("prefix", [0, 1, 4, 7, 100])
-def test_prefix_mask_equals_flex(prefix: int) -> None:
-    rule = or_masks(lambda b, h, i, j: j <= i + S - L, lambda b, h, i, j: j < prefix)
-    assert torch.equal(prefix_mask(L, S, prefix), flex(rule)[0])
+@pytest.mark.parametrize(
+    "lengths",
+    [[2, 7, 0], (2, 7, 0), torch.tensor([2, 7, 0]), torch.tensor([2, 7, 0], dtype=torch.uint16)],
+)
+def test_padding_mask_equals_torch(lengths: Any) -> None:
+    padded = pad_sequence([torch.ones(n) for n in (2, 7, 0)], batch_first=True)
+    mask = padding_mask(lengths, 7)
+    assert torch.equal(mask, padded.bool().unsqueeze(1))
 
 
-@pytest.mark.parametrize("kind", [list, torch.tensor])
-def test_prefix_mask_of_a_batch_equals_flex(kind: Any) -> None:
-    prefixes = torch.tensor([4, 1])
-    rule = or_masks(lambda b, h, i, j: j <= i + S - L, lambda b, h, i, j: j < prefixes[b])
-    assert torch.equal(prefix_mask(L, S, kind([4, 1])), flex(rule))
-    assert torch.equal(prefix_mask(L, None, 2), prefix_mask(L, L, 2))
+def test_padding_mask_hides_what_is_padded() -> None:
+    query, key, value = randn(2, 5, 4), randn(2, 7, 4), randn(2, 7, 6)
+    output, weights = attention(query, key, value, mask=padding_mask([3, 7], 7))
+    short, short_weights = attention(query[0], key[0, :3], value[0, :3])
+    same(output[0], short)
+    same(weights[0], F.pad(short_weights, (0, 4)))
 
 
 @pytest.mark.parametrize("lengths", [[3, 5], [0, 1]])
@@ -87,38 +85,64 @@ def test_padded_queries_get_nothing(need_weights: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "sentence"),
+    ("make", "arguments", "error", "sentence"),
     [
+        (padding_mask, ([1], -1), ValueError, "key_len (-1) must be at least 0"),
+        (padding_mask, ([1], 2.0), TypeError, "key_len (2.0) must be a whole number"),
+        *(
+            (
+                padding_mask,
+                ([2, length], 3),
+                ValueError,
+                f"lengths holds {length}, which must be from 0 to key_len (3)",
+            )
+            for length in (4, -1)
+        ),
+        *(
+            (
+                padding_mask,
+                (lengths, 3),
+                ValueError,
+                f"lengths has shape {shape} but must be one-dimensional, "
+                f"one length for each sequence",
+            )
+            for lengths, shape in [(3, ()), ([[1, 2]], (1, 2)), (torch.zeros(0, 2), (0, 2))]
+        ),
+        *(
+            (padding_mask, (lengths, 3), TypeError, f"lengths ({what}) must be whole numbers")
+            for lengths, what in [
+                ([1.0, 2.0], "torch.float32"),
+                ([True], "torch.bool"),
+                ([1j], "torch.complex64"),
+                ("abc", "'abc'"),
+                (None, "None"),
+                ([[1], [2, 3]], "[[1], [2, 3]]"),
+            ]
+        ),
         (
-            lambda: document_mask(torch.tensor([0.5])),
+            document_mask,
+            (torch.tensor([0.5]),),
             TypeError,
             "documents (torch.float32) must be whole numbers",
         ),
-        (lambda: document_mask(WORDS), TypeError, "documents ('ab') must be whole numbers"),
+        (document_mask, ("ab",), TypeError, "documents ('ab') must be whole numbers"),
         (
-            lambda: document_mask([0], torch.tensor([True])),
+            document_mask,
+            ([0], torch.tensor([True])),
             TypeError,
             "key_documents (torch.bool) must be whole numbers",
         ),
         (
-            lambda: document_mask(torch.tensor(3)),
+            document_mask,
+            (torch.tensor(3),),
             ValueError,
             "documents (3) must have one number for each token",
         ),
-        (
-            lambda: prefix_mask(5, 5, torch.tensor(0.5)),
-            TypeError,
-            "prefix_len (torch.float32) must be whole numbers",
-        ),
-        (
-            lambda: prefix_mask(5, 5, torch.zeros(2, 1).long()),
-            ValueError,
-            "prefix_len has shape (2, 1) but must be a number, or (N,)",
-        ),
-        (lambda: prefix_mask(-1, 5, 2), ValueError, "query_len (-1) must be at least 0"),
-        (lambda: query_padding_mask([2], -1), ValueError, "query_len (-1) must be at least 0"),
+        (query_padding_mask, ([2], -1), ValueError, "query_len (-1) must be at least 0"),
     ],
 )
-def test_refuses(call: Any, error: type[Exception], sentence: str) -> None:
+def test_refuses(
+    make: Any, arguments: tuple[Any, ...], error: type[Exception], sentence: str
+) -> None:
     with pytest.raises(error, match=says(sentence)):
-        call()
+        make(*arguments)

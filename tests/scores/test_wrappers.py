@@ -1,4 +1,4 @@
-"""What wraps a score, against transformers."""
+"""What wraps a score, against torch and transformers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
-from attn_examples import Bilinear, attention, scaled_dot, softcapped, with_bias
-from tests.conftest import randn, same, says
+from attn_examples import Bilinear, attention, dot, scaled_dot, softcapped, with_bias
+from tests.conftest import gradients, randn, same, says
 
 N, H, L, S, E = 2, 3, 5, 7, 4
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7,), (), (3, 1, 1), (2, 3, 5, 7)])
+def test_with_bias_equals_torch_with_a_float_mask(
+    query: Tensor, key: Tensor, shape: tuple[int, ...]
+) -> None:
+    bias, value = randn(*shape, grad=True), randn(2, 3, 7, 6)
+    ours, _ = attention(query, key, value, score=with_bias(scaled_dot, bias))
+    theirs = F.scaled_dot_product_attention(query, key, value, bias.expand(2, 3, 5, 7))
+    same(ours, theirs)
+    same(*(gradients(output, bias)[0] for output in (ours, theirs)))
+
+
+def test_with_bias_wraps_any_score_and_forbids_by_minus_infinity() -> None:
+    query, key, value = randn(2, 5, 4), randn(2, 7, 6), randn(2, 7, 3)
+    allowed = torch.rand(2, 5, 7) > 0.4
+    score = Bilinear(4, 6).double()
+    bias = torch.zeros(2, 5, 7, dtype=torch.float64).masked_fill(~allowed, float("-inf"))
+    biased, _ = attention(query, key, value, score=with_bias(score, bias))
+    same(biased, attention(query, key, value, score=score, mask=allowed)[0])
 
 
 @pytest.mark.parametrize("cap", [0.5, 50.0, 3])
@@ -60,3 +81,45 @@ def test_the_parameters_of_a_wrapped_score_are_found() -> None:
 def test_refuses(arguments: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=says(sentence)):
         softcapped(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "error", "sentence"),
+    [
+        (with_bias, (dot, 1.0), TypeError, "bias (float) must be a torch.Tensor"),
+        (
+            with_bias,
+            (dot, torch.ones(5, 7, dtype=torch.bool)),
+            ValueError,
+            "bias (torch.bool) must be a floating-point tensor: "
+            "embed token numbers first, or call bias.float()",
+        ),
+    ],
+)
+def test_refuses_when_made(
+    make: Any, arguments: tuple[Any, ...], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        make(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("bias", "sentence"),
+    [
+        (
+            torch.zeros(5, 7),
+            "bias is torch.float32 but the scores are torch.float64: use one dtype",
+        ),
+        (randn(7, 5), "bias has shape (7, 5) but must broadcast to the scores, (2, 3, 5, 7)"),
+        (
+            randn(1, 2, 3, 5, 7),
+            "bias has shape (1, 2, 3, 5, 7) but must broadcast to the scores, (2, 3, 5, 7)",
+        ),
+        (randn(5, 7).to("meta"), "bias is on meta but the scores are on cpu: move it there"),
+    ],
+)
+def test_with_bias_refuses_when_called(
+    query: Tensor, key: Tensor, bias: Tensor, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=says(sentence)):
+        with_bias(dot, bias)(query, key)
