@@ -28,9 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `| head` has seen enough
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(
-            nowhere, sys.stdout.fileno()
-        )  # for what Python still flushes when it ends
+        # for what Python still flushes when it ends
+        os.dup2(nowhere, sys.stdout.fileno())
         return 141
 
 

@@ -36,8 +36,8 @@ def check_float(name: str, tensor: Any) -> None:
         raise TypeError(f"{name} ({type(tensor).__name__}) must be a torch.Tensor")
     if not tensor.is_floating_point():
         raise ValueError(
-            f"{name} ({tensor.dtype}) must be a floating-point tensor: "
-            f"embed token numbers first, or call {name}.float()"
+            f"{name} ({tensor.dtype}) must be a floating-point tensor: embed token "
+            f"numbers first, or call {name}.float()"
         )
 
 
@@ -119,8 +119,7 @@ def check_value(query: Tensor, key: Tensor, value: Any) -> None:
         if tensor.dim() != query.dim():
             raise ValueError(
                 f"{name} has {tensor.dim()} dimensions {shape_of(tensor)} but query "
-                "has "
-                f"{query.dim()} {shape_of(query)}: give them the same number of "
+                f"has {query.dim()} {shape_of(query)}: give them the same number of "
                 "dimensions"
             )
         check_alike(name, tensor, query)
@@ -156,7 +155,7 @@ def check_sequence(name: str, tensor: Any) -> None:
     if tensor.dim() < 2:
         raise ValueError(
             f"{name} has shape {shape_of(tensor)} but needs at least two dimensions, "
-            f"(length, width)"
+            "(length, width)"
         )
 
 
@@ -173,15 +172,15 @@ def check_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) -> No
     """Raise unless two are on one device and equal, or 1, before (length, width)."""
     if tensor.device != other.device:
         raise ValueError(
-            f"{name} is on {tensor.device} but {other_name} is on {other.device}: "
-            f"move them to one device"
+            f"{name} is on {tensor.device} but {other_name} is on {other.device}: move "
+            "them to one device"
         )
     pairs = zip(reversed(tensor.shape[:-2]), reversed(other.shape[:-2]), strict=False)
     if any(a != b and 1 not in (a, b) for a, b in pairs):
         raise ValueError(
             f"{name} has leading dimensions {tuple(tensor.shape[:-2])} but "
-            f"{other_name} has "
-            f"{tuple(other.shape[:-2])}: batch and heads must be equal, or 1"
+            f"{other_name} has {tuple(other.shape[:-2])}: batch and heads must be "
+            "equal, or 1"
         )
 
 
@@ -190,8 +189,7 @@ def check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) 
     if tensor.shape[:-2] != other.shape[:-2]:
         raise ValueError(
             f"{name} has shape {shape_of(tensor)} but {other_name} has "
-            f"{shape_of(other)}: "
-            f"all dimensions before the last two must be equal"
+            f"{shape_of(other)}: all dimensions before the last two must be equal"
         )
 
 
@@ -246,8 +244,7 @@ def check_projected(
     if tensor.device != weight.device:
         raise ValueError(
             f"{name} is on {tensor.device} but the module's weights are on "
-            f"{weight.device}: "
-            f"move one of them"
+            f"{weight.device}: move one of them"
         )
     if tensor.dtype != weight.dtype and not autocast_joins(tensor, weight):
         raise ValueError(
@@ -261,7 +258,7 @@ def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
     if not isinstance(scores, Tensor):
         raise TypeError(
             f"score returned {type(scores).__name__} but must return a torch.Tensor, "
-            f"one number for each query and key"
+            "one number for each query and key"
         )
     q, k, s = query.shape, key.shape, scores.shape
     if s[:-1] == q[:-1] and s[-1] == k[-2] and q[:-2] == k[:-2]:
@@ -300,8 +297,8 @@ def refuse_mask(mask: Any) -> None:
     if mask.dtype != torch.bool:
         raise ValueError(
             f"mask ({mask.dtype}) must be torch.bool, True where attention is allowed: "
-            "call mask.bool(), or use with_bias(score, bias) for numbers to add to "
-            "the scores"
+            "call mask.bool(), or use with_bias(score, bias) for numbers to add to the "
+            "scores"
         )
 
 
@@ -371,8 +368,7 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
     if not attn_mask.is_floating_point():
         raise ValueError(
             f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention "
-            "is allowed, "
-            f"or floating point, added to the scores"
+            "is allowed, or floating point, added to the scores"
         )
     if is_traced() or not attn_mask.numel():
         return
@@ -391,8 +387,8 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
     if suspect:
         raise ValueError(
             f"attn_mask ({attn_mask.dtype}) holds only zeros and ones, which would be "
-            "added to "
-            f"the scores: call attn_mask.bool() to say where attention is allowed"
+            "added to the scores: call attn_mask.bool() to say where attention is "
+            "allowed"
         )
 
 
@@ -442,14 +438,13 @@ def check_follows(name: str, before: Tensor, tensor: Tensor) -> None:
     if tensor.shape != expected:
         raise ValueError(
             f"{name} has shape {shape_of(tensor)} but the cache holds "
-            f"{shape_of(before)}: "
-            f"all but the length must be equal, so use a new cache for another batch"
+            f"{shape_of(before)}: all but the length must be equal, so use a new cache "
+            "for another batch"
         )
     if (tensor.dtype, tensor.device) != (before.dtype, before.device):
         raise ValueError(
             f"{name} is {tensor.dtype} on {tensor.device} but the cache holds "
-            f"{before.dtype} "
-            f"on {before.device}: use a new cache"
+            f"{before.dtype} on {before.device}: use a new cache"
         )
 
 
@@ -461,8 +456,8 @@ def refuse_bias(bias: Any) -> None:
         raise TypeError(f"bias ({type(bias).__name__}) must be a torch.Tensor")
     if not bias.is_floating_point():
         raise ValueError(
-            f"bias ({bias.dtype}) must be floating point, added to the scores: "
-            f"what is allowed is said with mask"
+            f"bias ({bias.dtype}) must be floating point, added to the scores: what is "
+            "allowed is said with mask"
         )
 
 

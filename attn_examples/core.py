@@ -246,8 +246,8 @@ def scaled_dot_product_attention(
     """
     if is_causal and attn_mask is not None:
         raise ValueError(
-            "attn_mask must be None when is_causal is True: "
-            "combine them yourself, attn_mask & causal_mask(L, S)"
+            "attn_mask must be None when is_causal is True: combine them yourself, "
+            "attn_mask & causal_mask(L, S)"
         )
     if enable_gqa:
         key, value = share_heads(query, key), share_heads(query, value, name="value")
@@ -321,8 +321,7 @@ def share_heads(query: Tensor, shared: Tensor, *, name: str = "key") -> Tensor:
     if query.dim() < 3 or shared.dim() < 3:
         raise ValueError(
             f"query {shape_of(query)} and {name} {shape_of(shared)} must have a head "
-            "dimension, "
-            f"(..., heads, length, width), to share heads"
+            "dimension, (..., heads, length, width), to share heads"
         )
     heads, groups = query.shape[-3], shared.shape[-3]
     if groups == 0 or heads % groups:

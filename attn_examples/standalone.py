@@ -314,9 +314,8 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
         ]
         new = [indent + line for line in text.splitlines()]
         before = lines[first - 2].strip() if first > 1 else ""
-        parts = before and not before.endswith(
-            ":"
-        )  # whether a blank line after it does
+        # whether a blank line after it parts statements
+        parts = before and not before.endswith(":")
         if not new and not parts and last < len(lines) and not lines[last].strip():
             last += 1
         lines[first - 1 : last] = new
@@ -418,9 +417,8 @@ class _Taken:
     """What is taken from the package: definitions, and the imports that they need."""
 
     checks: bool
-    definitions: dict[str, str] = field(
-        default_factory=dict
-    )  # by module.name, in order of use
+    # by module.name, in order of use
+    definitions: dict[str, str] = field(default_factory=dict)
     imports: dict[str, None] = field(default_factory=dict)
     has_masks: bool = False  # among what is taken or made by one of the functions
     asked: set[tuple[str, str]] = field(default_factory=set)  # each name once
@@ -489,8 +487,7 @@ def _from_package(source: str) -> tuple[_Imported, ...]:
                 if alias.name.split(".")[0] == _PACKAGE:
                     raise ValueError(
                         f"`import {alias.name}` imports a module, which cannot be "
-                        "inlined: "
-                        f"import names, `from {alias.name} import ...`"
+                        f"inlined: import names, `from {alias.name} import ...`"
                     )
         elif isinstance(node, ast.ImportFrom) and _is_ours(node):
             module = node.module or ""

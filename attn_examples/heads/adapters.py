@@ -95,8 +95,7 @@ class _AsTorch(nn.Module):
         if name == "in_proj_weight":
             raise AttributeError(
                 "nn.TransformerEncoder wants to run a kernel of its own, without this "
-                "module: "
-                "make it with enable_nested_tensor=False"
+                "module: make it with enable_nested_tensor=False"
             )
         return super().__getattr__(name)
 
@@ -120,9 +119,8 @@ class _AsTorch(nn.Module):
             of = {id(t): t.transpose(0, 1) for t in (query, key, value)}
             query, key, value = of[id(query)], of[id(key)], of[id(value)]
         if attn_mask is not None and attn_mask.dim() == 3 and query.dim() == 3:
-            attn_mask = torch.unflatten(
-                attn_mask, 0, (-1, self.num_heads)
-            )  # of (N * H, L, S)
+            # (N * H, L, S) -> (N, H, L, S)
+            attn_mask = torch.unflatten(attn_mask, 0, (-1, self.num_heads))
         if key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(-2)  # (N, 1, S)
             if query.dim() == 3:

@@ -336,8 +336,7 @@ class MultiHeadAttention(nn.Module):
         if module.bias_k is not None or module.add_zero_attn:
             raise ValueError(
                 "module was made with add_bias_kv or add_zero_attn, which add keys "
-                "that are "
-                "not in the input: from_torch takes modules without them"
+                "that are not in the input: from_torch takes modules without them"
             )
         ours = cls(
             module.embed_dim,

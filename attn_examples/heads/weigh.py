@@ -59,9 +59,8 @@ class _Weigh(torch.autograd.Function):
             scores.masked_fill_(~mask, float("-inf"))
         nothing = scores.amax(-1, keepdim=True) == float("-inf")  # (..., L, 1)
         first = scores[..., :1]
-        first.masked_fill_(
-            nothing, 0.0
-        )  # one finite score keeps a hopeless row free of NaN
+        # one finite score keeps a hopeless row free of NaN
+        first.masked_fill_(nothing, 0.0)
         torch.softmax(scores, -1, out=scores)
         first.masked_fill_(nothing, 0.0)  # all the weight of that row was there
         return scores

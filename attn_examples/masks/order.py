@@ -253,7 +253,6 @@ def prefix_mask(
         raise ValueError(
             f"prefix_len has shape {shape_of(prefix)} but must be a number, or (N,)"
         )
-    in_prefix = (
-        torch.arange(key_len, device=device) < prefix[..., None, None]
-    )  # (1, S) or (N, 1, S)
+    # (1, S) or (N, 1, S)
+    in_prefix = torch.arange(key_len, device=device) < prefix[..., None, None]
     return (behind >= 0) | in_prefix

@@ -93,13 +93,11 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
     if counts.dim() != 1:
         raise ValueError(
             f"lengths has shape {shape_of(counts)} but must be one-dimensional, one "
-            "length "
-            f"for each sequence"
+            "length for each sequence"
         )
     refuse_lengths(counts, key_len)
-    allowed = torch.arange(key_len, device=counts.device) < counts.unsqueeze(
-        -1
-    )  # (N, S)
+    positions = torch.arange(key_len, device=counts.device)
+    allowed = positions < counts.unsqueeze(-1)  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)
 
 

@@ -162,7 +162,7 @@ class LearnedPositions(nn.Module):
         refuse_below("length", length, 0)
         if length > len(self.weight):
             raise ValueError(
-                f"length ({length}) must be at most max_len ({len(self.weight)}): "
-                f"no vector was learned beyond it"
+                f"length ({length}) must be at most max_len ({len(self.weight)}): no "
+                "vector was learned beyond it"
             )
         return self.weight[:length]

@@ -108,9 +108,8 @@ def alibi(
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype ({dtype}) must be floating point")
-    power = 2 ** int(
-        math.log2(num_heads)
-    )  # the largest one that is not above num_heads
+    # the largest power of two that is not above num_heads
+    power = 2 ** int(math.log2(num_heads))
     exponents = [8 * (h + 1) / power for h in range(power)]
     exponents += [8 * (h + 0.5) / power for h in range(num_heads - power)]
     slopes = torch.tensor(

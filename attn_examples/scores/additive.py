@@ -77,7 +77,5 @@ class Additive(nn.Module):
         check_batch("key", key, "query", query)
         queries = self.query_proj(query).unsqueeze(-2)  # (..., L, 1, hidden)
         keys = self.key_proj(key).unsqueeze(-3)  # (..., 1, S, hidden)
-        scores: Tensor = self.energy(torch.tanh(queries + keys)).squeeze(
-            -1
-        )  # (..., L, S)
-        return scores
+        scores: Tensor = self.energy(torch.tanh(queries + keys))  # (..., L, S, 1)
+        return scores.squeeze(-1)

@@ -133,13 +133,12 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
     tensor([[2.]])
     """
     check_widths(query, key)
+    if scale is not None:
+        check_factor("scale", scale)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
-    else:
-        check_factor("scale", scale)
-    return (
-        query * scale @ key.transpose(-2, -1)
-    )  # scaled first: float16 overflows at 65504
+    # scaled first: float16 overflows at 65504
+    return query * scale @ key.transpose(-2, -1)
 
 
 def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -219,9 +218,8 @@ class Bilinear(nn.Module):
         super().__init__()
         check_count("query_dim", query_dim)
         check_count("key_dim", key_dim)
-        self.key_proj = nn.Linear(
-            key_dim, query_dim, bias=False
-        )  # W: (query_dim, key_dim)
+        # W: (query_dim, key_dim)
+        self.key_proj = nn.Linear(key_dim, query_dim, bias=False)
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the scores, shape (..., L, S), of queries and keys."""
