@@ -4,7 +4,8 @@
 `nox`. The project is copied three times, with one copy of some pages; with more copies of pages
 of mechanisms, formulas and concepts; and with more copies of pages of exercises. Each session
 runs on all three, on the copied pages alone where it can, and the differences are what the
-further copies cost: seconds of processors, with those of all programs that a session starts.
+further copies cost: seconds that the processors of this machine work, so let it do nothing else
+(and be Linux).
 
     nox -s growth                           all sessions
     nox -s growth -- docs snippets          these sessions
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -123,11 +123,11 @@ def add(tree: Path, pages: Sequence[str], copies: int) -> list[str]:
 
 
 def measure(session: str, tree: Path) -> float:
-    """Run a session on a tree; return the seconds of processors that it took."""
+    """Run a session on a tree; return the seconds that processors worked meanwhile."""
     python = sys.executable
     if session == "notebooks":
         python = str(ROOT / ".nox" / "notebooks" / "bin" / "python")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = worked()
     done = subprocess.run(
         [python, "-W", "ignore", *COMMANDS[session]],
         cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, text=True, check=False,
@@ -135,8 +135,14 @@ def measure(session: str, tree: Path) -> float:
     )  # fmt: skip
     if done.returncode:
         sys.exit(f"{done.stdout[-3000:]}\nsession {session} fails with copies of pages")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return worked() - before
+
+
+def worked() -> float:
+    """Return the seconds that all processors have worked: nobody waits for Chromium's processes."""
+    times = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
+    user, nice, system, _, _, irq, softirq = map(int, times[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
