@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import (
     Browser,
+    BrowserContext,
     ConsoleMessage,
     Page,
     Playwright,
@@ -143,6 +144,17 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
+def opened(context: BrowserContext, address: str, *, scripts: bool = True) -> Visit:
+    """Open a page, and wait until it stands."""
+    seen = Visit(context.new_page())
+    seen.watch()
+    seen.page.goto(address)
+    if scripts:
+        seen.page.wait_for_function(SCRIPTS_RAN)
+    seen.page.wait_for_load_state("networkidle")
+    return seen
+
+
 @pytest.fixture
 def visit(site: str, root_site: str, browser: Browser) -> Iterator[Callable[..., Visit]]:
     contexts = []
@@ -153,15 +165,9 @@ def visit(site: str, root_site: str, browser: Browser) -> Iterator[Callable[...,
             viewport={"width": width, "height": 900}, color_scheme=scheme, **settings
         )
         contexts.append(context)
-        seen = Visit(context.new_page())
-        seen.watch()
         base = root_site if path == "404.html" else site
         address = path if "://" in path else base + path
-        seen.page.goto(address)
-        if settings.get("java_script_enabled", True):
-            seen.page.wait_for_function(SCRIPTS_RAN)
-        seen.page.wait_for_load_state("networkidle")
-        return seen
+        return opened(context, address, scripts=settings.get("java_script_enabled", True))
 
     yield visit
     for context in contexts:

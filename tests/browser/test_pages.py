@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import ONE_OF_EACH_KIND, PAGES, Visit
+from tests.browser.conftest import ONE_OF_EACH_KIND, PAGES, Visit, opened
 
 Rules = Literal["all", "contrast", "all but contrast"]
 WIDTHS = (320, 768, 1440)
@@ -72,7 +72,7 @@ def axe(page: Page, *, without: tuple[str, ...] = (), rules: Rules = "all") -> l
 
 
 def look(page: Page) -> None:
-    """Check what stands on a page, in the mode that it has."""
+    """Check what stands on a page, in the mode that it has, and that no width is too narrow."""
     found = page.evaluate(LOOK)
     levels = found.pop("levels")
     assert levels.count(1) == 1, levels
@@ -83,17 +83,16 @@ def look(page: Page) -> None:
     assert "unsafe-eval" not in policy
     assert not re.search(r"script-src [^;]*unsafe-inline", policy)
     assert not any(found.values()), found
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(SIDEWAYS) == [], f"sideways at {width}"
 
 
 @pytest.fixture(scope="session")
 def known(site: str, browser: Browser) -> set[str]:
     """Return what a browser has that has read a page with formulas."""
-    page = browser.new_page()
-    seen = Visit(page)
-    seen.watch()
-    page.goto(f"{site}{FIRST}", wait_until="networkidle")
-    page.close()
-    return set(seen.requests)
+    with browser.new_context() as context:
+        return set(opened(context, site + FIRST).requests)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -110,9 +109,6 @@ def test_a_page_is_whole_and_for_everyone(
     assert first <= 150 * KB
     assert further <= 60 * KB
     look(page)
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate(SIDEWAYS) == [], f"sideways at {width}"
     # The colours of code come from one stylesheet, and take axe as long as all else together
     without = (".katex-html",) if path in ONE_OF_EACH_KIND else (".katex-html", "pre")
     assert axe(page, without=without) == []
