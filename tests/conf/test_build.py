@@ -530,8 +530,11 @@ def test_a_served_page_follows_an_edit(project: Project) -> None:
 
     try:
         shows("Prose.")
+        other = project.root / "build" / "serve" / "written" / "positions.html"
+        began = other.stat().st_mtime_ns
         project.edit("docs/softmax.md", "Prose.", "Other prose.")
         shows("Other prose.")
+        assert other.stat().st_mtime_ns == began  # the first edit, too, has one page written
         project.edit("docs/softmax.md", "Other prose.", "{doc}`nowhere`")  # it warns
         shows("nowhere")
         project.edit("docs/softmax.md", "softmax(torch", "softmax(torches")  # it raises

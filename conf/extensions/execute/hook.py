@@ -140,7 +140,9 @@ def write_changed_alone(app: Sphinx, builder: Any) -> None:
 def _seen_by_others(env: Any) -> str:
     """Name all of the pages that other pages can show: their sections, targets and sources."""
     sections = [f"{name} {env.tocs[name].pformat()}" for name in sorted(env.tocs)]
-    targets = [repr(found) for domain in env.domains.sorted() for found in domain.get_objects()]
+    # as text: what Sphinx has just translated, and what it has loaded, are of two types
+    objects = [found for domain in env.domains.sorted() for found in domain.get_objects()]
+    targets = [repr([str(part) for part in found]) for found in objects]
     equations = map(repr, env.get_domain("math").equations.items())
     cited = [
         f"{c.citation_id} {c.key} {c.formatted_entry.label}"
