@@ -2,24 +2,29 @@
 
 `nox -s notebooks` calls this in an environment that holds Jupyter's parts and nothing else.
 The built site is served; each notebook is fetched from the link on its page and executed from
-top to bottom in an empty folder. Its first cell installs what it needs: of notebooks whose first
-cells have the same text, one runs that cell. Each cell must print what the downloaded notebook
-says that it printed.
+top to bottom in an empty folder. Its first cell installs what it needs, in an environment that
+is there for those notebooks alone whose first cells have the same text: one of them runs that
+cell. Each cell must print what the downloaded notebook says that it printed.
 """
 
 from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
+import re
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
 import urllib.parse
 import urllib.request
+import venv
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -56,21 +61,81 @@ def install(notebook: nbformat.NotebookNode) -> str:
     return "".join(cell.source for cell in notebook.cells if cell.get("id") == "install")
 
 
-def execute(notebook: nbformat.NotebookNode, *, installed: bool) -> tuple[str, float]:
-    """Execute one notebook; return what went wrong, or "ok", and the seconds."""
+@dataclass
+class Group:
+    """Notebooks that install the same, and where they do: above what needs a part of it."""
+
+    folder: Path
+    needs: frozenset[str]
+    below: Group | None
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def packages(self) -> list[str]:
+        """Folders that Python looks into."""
+        name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        windows = os.name == "nt"
+        own = self.folder / ("Lib" if windows else f"lib/{name}") / "site-packages"
+        return [str(own), *(self.below.packages if self.below else [sysconfig.get_path("purelib")])]
+
+    def make(self) -> None:
+        """Make an environment that sees this one, and the one below."""
+        venv.create(self.folder, symlinks=os.name != "nt")
+        own, *others = self.packages
+        Path(own, "below.pth").write_text("\n".join(others), encoding="utf-8")
+
+    @property
+    def python(self) -> str:
+        """The program that runs a kernel here."""
+        return str(self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def grouped(notebooks: dict[str, nbformat.NotebookNode], folder: Path) -> dict[str, Group]:
+    """Return the group of each notebook, in an environment of its own below a folder."""
+    texts = {url: install(notebook) for url, notebook in notebooks.items()}
+    groups: dict[str, Group] = {}
+    for text in sorted(set(texts.values()), key=lambda text: (text.count("=="), text)):
+        needs = frozenset(re.findall(r"[\w.-]+==[\w.]+", text))
+        known = [group for group in groups.values() if group.needs < needs]
+        below = max(known, key=lambda group: len(group.needs), default=None)
+        groups[text] = Group(folder / f"{len(groups):03}", needs, below)
+    return {url: groups[text] for url, text in texts.items()}
+
+
+def execute(notebook: nbformat.NotebookNode, group: Group, *, first: bool) -> tuple[str, float]:
+    """Execute one notebook; return what went wrong, or "ok", and the seconds.
+
+    The first of a group makes its environment, and pip runs in it, as for one who downloaded
+    it; the others wait for that and begin below that cell.
+    """
+    if first and group.below:
+        group.below.ready.wait()
+    if first:
+        group.make()
+    else:
+        group.ready.wait()
     start = time.monotonic()
-    return _problem(notebook, installed) or "ok", time.monotonic() - start
+    try:
+        problem = _problem(notebook, group, first)
+    finally:
+        group.ready.set()  # or else those who wait would do so for ever
+    return problem or "ok", time.monotonic() - start
 
 
-def _problem(notebook: nbformat.NotebookNode, installed: bool) -> str | None:
+def _problem(notebook: nbformat.NotebookNode, group: Group, first: bool) -> str | None:
     before = printed(notebook)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": folder}})
+        kernel = client.create_kernel_manager().kernel_spec
+        assert kernel is not None
+        kernel.argv[0] = group.python
         try:
             with client.setup_kernel():
                 for number, cell in enumerate(notebook.cells):
-                    if not (installed and cell.get("id") == "install"):
+                    if first or cell.get("id") != "install":
                         client.execute_cell(cell, number)
+                    if cell.get("id") == "install":
+                        group.ready.set()
         except Exception as error:
             return f"{type(error).__name__}: {error}"
     for number, (then, now) in enumerate(zip(before, printed(notebook), strict=True), start=1):
@@ -79,18 +144,27 @@ def _problem(notebook: nbformat.NotebookNode, installed: bool) -> str | None:
     return None
 
 
-def together(notebooks: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str, float]]:
-    """Run notebooks that install the same: the first from its first cell, and pip with it.
+def seconds(root: Path) -> dict[str, float]:
+    """Return how long each page ran when it was built, where that is known."""
+    report = root.parent / "report.json"
+    pages = json.loads(report.read_text())["pages"] if report.exists() else {}
+    return {f"_sources/{name}.ipynb": page["seconds"] for name, page in pages.items()}
 
-    The others begin below that cell, side by side, each in a kernel of its own.
-    """
-    first, *others = notebooks
-    yield first, *execute(notebooks[first], installed=False)
-    run = functools.partial(execute, installed=True)
-    with ThreadPoolExecutor(int(os.environ.get("ATTN_CORES", 1))) as pool:
-        results = pool.map(run, [notebooks[url] for url in others])
-        for url, result in zip(others, results, strict=True):
-            yield url, *result
+
+def together(notebooks: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str, float]]:
+    """Run notebooks side by side in their order, but the first of each group before."""
+    with tempfile.TemporaryDirectory() as folder:
+        groups = grouped(notebooks, Path(folder))
+        firsts = {groups[url].folder: url for url in reversed(notebooks)}
+        leaders = [firsts[place] for place in sorted(firsts)]  # what is below comes first
+        order = [*leaders, *(url for url in notebooks if url not in leaders)]
+        with ThreadPoolExecutor(int(os.environ.get("ATTN_CORES", 1))) as pool:
+            started = {
+                pool.submit(execute, notebooks[url], groups[url], first=url in leaders): url
+                for url in order
+            }
+            for future in as_completed(started):
+                yield started[future], *future.result()
 
 
 def main() -> int:
@@ -104,17 +178,18 @@ def main() -> int:
     pages = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*.html"))]
     found = [link for page in pages for link in links(page, address)]
     found = [link for link in dict.fromkeys(found) if not only or any(o in link for o in only)]
-    groups: dict[str, dict[str, nbformat.NotebookNode]] = {}
+    notebooks = {}
     for url in found:
         with urllib.request.urlopen(url) as answer:
-            notebook = nbformat.reads(answer.read().decode(), as_version=4)
-        groups.setdefault(install(notebook), {})[url] = notebook
+            notebooks[url] = nbformat.reads(answer.read().decode(), as_version=4)
+    known = seconds(root)
+    path = f"{address}/"
+    found.sort(key=lambda url: -known.get(url.removeprefix(path), 0.0))  # the longest first
     failed = 0
-    for text in sorted(groups, key=lambda text: text.count("==")):  # the least first
-        for url, said, seconds in together(groups[text]):
-            failed += said != "ok"
-            print(f"{url.removeprefix(f'{address}/')}: {said} ({seconds:.0f} s)", flush=True)
-    print(f"{len(found) - failed} of {len(found)} notebooks run, which install {len(groups)} times")
+    for url, said, took in together({url: notebooks[url] for url in found}):
+        failed += said != "ok"
+        print(f"{url.removeprefix(path)}: {said} ({took:.0f} s)", flush=True)
+    print(f"{len(found) - failed} of {len(found)} notebooks run, each group with what it installs")
     return 1 if failed or not found else 0
 
 
