@@ -23,6 +23,7 @@ from extensions.read import listing
 from extensions.read.mechanisms import contents
 from extensions.render import figures
 from extensions.slice import downloads
+from tests.conf import warm
 from tests.programs import snippets
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,16 +56,8 @@ class Site:
         index = f"# Home\n\n```{{toctree}}\n{toctree}\n```\n"
         for name, text in ({"index": index} | pages).items():
             (self.root / "docs" / f"{name}.md").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "conf/commands/build.py"],
-            cwd=self.root,
-            env=os.environ | {"READTHEDOCS_CANONICAL_URL": "", "ATTN_SITE_URL": address},
-            text=True,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        return done.returncode, done.stdout
+        settings = {"READTHEDOCS_CANONICAL_URL": "", "ATTN_SITE_URL": address}
+        return warm.build(self.root, env=os.environ | settings)
 
     def published(self, page: str) -> str:
         return (self.root / "build" / "html" / f"{page}.html").read_text()
