@@ -302,7 +302,13 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
                 edits.append((_first_line(node), node.end_lineno or 0, text))
                 continue
             for block in ("body", "orelse", "finalbody"):
-                if isinstance(inner := getattr(node, block, None), list) and inner:
+                inner = getattr(node, block, None)
+                if not isinstance(inner, list) or not inner:
+                    continue
+                if block == "orelse" and isinstance(node, ast.If) and set(texts(inner)) == {""}:
+                    above = node.body[-1].end_lineno or 0  # the line of `else` goes, too
+                    edits.append((above + 1, inner[-1].end_lineno or 0, ""))
+                else:
                     visit(inner)
             for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
                 visit(part.body)

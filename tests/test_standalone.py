@@ -356,6 +356,8 @@ def test_rewrite_leaves_no_empty_block() -> None:
     source = "def f(x):\n    assert x\n\nfor i in y:\n    assert i\n"
     source += "if a:\n    assert b\nelse:\n    c = 1"
     assert rewrite(source, drop) == "def f(x):\n    pass\n\nif a:\n    pass\nelse:\n    c = 1"
+    source = "if a:\n    c = 1\nelse:\n    assert b\nif a:\n    c = 1\nelif d:\n    assert b\ne = 1"
+    assert rewrite(source, drop) == "if a:\n    c = 1\nif a:\n    c = 1\ne = 1"
 
 
 def test_docstrings_are_shortened() -> None:

@@ -133,10 +133,10 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
     tensor([[2.]])
     """
     check_widths(query, key)
-    if scale is not None:
-        check_factor("scale", scale)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
+    else:
+        check_factor("scale", scale)
     # scaled first: float16 overflows at 65504
     return query * scale @ key.transpose(-2, -1)
 
