@@ -305,8 +305,9 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
                 inner = getattr(node, block, None)
                 if not isinstance(inner, list) or not inner:
                     continue
-                if block == "orelse" and isinstance(node, ast.If) and set(texts(inner)) == {""}:
-                    above = node.body[-1].end_lineno or 0  # the line of `else` goes, too
+                gone = isinstance(node, ast.If) and set(texts(inner)) == {""}
+                if gone and block == "orelse":  # its line goes, too
+                    above = node.body[-1].end_lineno or 0
                     edits.append((above + 1, inner[-1].end_lineno or 0, ""))
                 else:
                     visit(inner)
