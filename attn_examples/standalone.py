@@ -305,10 +305,10 @@ def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
                 inner = getattr(node, block, None)
                 if not isinstance(inner, list) or not inner:
                     continue
-                gone = isinstance(node, ast.If) and set(texts(inner)) == {""}
-                if gone and block == "orelse":  # its line goes, too
-                    above = node.body[-1].end_lineno or 0
-                    edits.append((above + 1, inner[-1].end_lineno or 0, ""))
+                above = node.body[-1] if isinstance(node, ast.If) else None
+                if above and block == "orelse" and set(texts(inner)) == {""}:
+                    first = (above.end_lineno or 0) + 1  # the line of `else`
+                    edits.append((first, inner[-1].end_lineno or 0, ""))
                 else:
                     visit(inner)
             for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
