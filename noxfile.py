@@ -145,6 +145,12 @@ def lighthouse(session: nox.Session) -> None:
 
 
 @session
+def measures(session: nox.Session) -> None:
+    """Measure how long pages are and how much of them is pictures: run `docs` first."""
+    python(session, "-m", "tests.browser.measures", *session.posargs)
+
+
+@session
 def linkcheck(session: nox.Session) -> None:
     """Follow every link to other sites: needs a network, so it is not part of `nox`."""
     python(session, "conf/commands/build.py", "--builder", "linkcheck")

@@ -46,6 +46,7 @@ extensions = [
     "extensions.execute.hook",
     "extensions.render.formulas",
     "extensions.render.figures",
+    "extensions.render.folding",
     "extensions.render.code_links",
     "extensions.read.listing",
     "extensions.read.mechanisms",

@@ -17,6 +17,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 from attn_examples.registry import mechanisms
 from extensions.read import listing
@@ -90,13 +91,33 @@ import torch
 print(softmax(torch.zeros(4)))
 ```
 """
+FOLDED = """# A page
+
+```{code-cell} python3
+---
+check: "All `weights` sum to $1$."
+---
+import torch
+weights = torch.full((4,), 0.25)
+assert weights.sum() == 1
+```
+
+```{code-cell} python3
+---
+tags: [hide-input]
+mystnb: {image: {alt: "Four boxes."}}
+---
+from attn_examples.figures import steps_strip
+steps_strip()
+```
+"""
 
 
 @pytest.fixture(scope="module")
 def built(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build pages that are good, where no address is known."""
     plain = "# A page\n\nWhat it says. And more.\n"
-    pages = {"one": FRONT + GOOD, "two": FRONT + GOOD, "taken": FRONT + TAKEN, "plain": plain}
+    pages = {"one": FRONT + GOOD, "folded": FRONT + FOLDED, "taken": FRONT + TAKEN, "plain": plain}
     status, printed = site.build(**pages)
     assert status == 0, printed
     html = tmp_path_factory.mktemp("built") / "html"
@@ -106,7 +127,7 @@ def built(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def test_good_pages_are_published_and_reported(built: Built) -> None:
-    assert "5 pages, 4 cells run" in built.printed
+    assert "5 pages, 5 cells run" in built.printed
     assert built.printed.strip().splitlines()[-1].endswith("build/html/index.html")
     assert "42" in built.page("one")
     assert built.report["pages"]["one"]["cells"] == 1
@@ -138,6 +159,27 @@ def test_cells_and_pages_can_be_taken_along(built: Built, site: Site) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = archive.read("attn_examples/masks/order.py")
     assert packed == (site.root / "attn_examples" / "masks" / "order.py").read_bytes()
+
+
+def test_what_proves_and_what_draws_is_folded_and_taken_along(built: Built) -> None:
+    soup = BeautifulSoup(built.page("folded"), "html.parser")
+    claim, drawn = soup.select("article details")
+    assert claim.summary is not None
+    assert claim.summary.get_text().startswith("✓ All weights sum to ")
+    assert claim.summary.select_one("code")
+    assert claim.summary.select_one(".katex")
+    assert "assert" in claim.select_one(".cell_input").get_text()  # type: ignore[union-attr]
+    assert drawn.find_previous_sibling("div").select_one("svg")  # type: ignore[union-attr]
+    assert drawn.select_one(".cell_input")
+    assert not drawn.select_one("svg")
+    sources = built.html / "_sources"
+    notebook = nbformat.read(sources / "folded.ipynb", as_version=4)
+    assert "✓ All `weights` sum to $1$." in [cell.source for cell in notebook.cells]
+    assert "# ✓ All `weights` sum to $1$." in (sources / "folded.py").read_text()
+    assert "✓ All `weights` sum to" in (built.html / "folded.md").read_text()
+    first, second = snippets.cells(built.html / "folded.html", built.html)
+    assert "assert weights.sum() == 1" in first.code
+    assert second.figures == 1
 
 
 def test_a_published_site_names_its_own_wheel() -> None:
@@ -202,6 +244,11 @@ BAD = {
         CELL % "from attn_examples.figures import steps_strip\nsteps_strip()",
         "a figure needs alt text",
     ),
+    "claims": (
+        CELL % ":check: Six times seven is 42.\nprint(6 * 7)",
+        "the cell says 'Six times seven is 42.' and asserts nothing",
+    ),
+    "speechless": (CELL % ":check: 42\nassert 6 * 7 == 42", "`check` must say in words"),
     "formula": (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
     "lost": (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
 }

@@ -196,6 +196,9 @@ def test_no_cell_may_need_what_a_hidden_one_defines() -> None:
     with pytest.raises(ValueError, match="cell 4 uses what hidden cell 2 defines"):
         runnable(cells, set(), Path(), "a page", {1})
     assert len(runnable(cells, set(), Path(), "a page", {1, 3})) == 4  # both folded
+    draws = ["import torch", "a = torch.rand(1)", "print(torch.rand(1))", "a = 2\nprint(a)"]
+    pieces = runnable(draws, set(), Path(), "a page", {1})  # no name of it is used
+    assert "a = torch.rand(1)" in "\n".join(pieces[2])
 
 
 def test_errors_on_purpose_keep_the_checks() -> None:

@@ -16,6 +16,7 @@ from sphinx.builders import Builder
 from sphinx_markdown_builder.translator import MarkdownTranslator
 
 from extensions.render.facts import chapters, describe
+from extensions.render.folding import Opener
 
 LANGUAGES = {"ipython3": "python", "myst-ansi": "text", "none": "text", "default": "text"}
 
@@ -28,6 +29,16 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
         if node.get("format") == "html" and node.get("figure"):
             self.add(f"*Figure: {node['figure']}*", prefix_eol=2, suffix_eol=2)
         raise nodes.SkipNode
+
+    def visit_Opener(self, node: Opener) -> None:  # noqa: N802  # docutils' way
+        """Say what a cell finds; nothing is folded here."""
+        if node["kind"] != "check":
+            raise nodes.SkipNode
+        self.add("", prefix_eol=2)
+
+    def depart_Opener(self, node: Opener) -> None:  # noqa: N802
+        """End what a cell finds."""
+        self.add("", suffix_eol=2)
 
     def visit_meta(self, node: nodes.meta) -> None:
         """Leave out the words for search: they are for the index alone."""

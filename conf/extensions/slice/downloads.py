@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ def notebook_and_script(
     address : str
         Where the site is published, or "".
     """
-    plain = nbformat.v4.new_notebook(cells=executed.cells)
+    told = list(with_claims(executed.cells))
+    plain = nbformat.v4.new_notebook(cells=told)
     plain.metadata["jupytext"] = {
         "notebook_metadata_filter": "-all",
         "cell_metadata_filter": "-all",
@@ -149,13 +151,21 @@ def notebook_and_script(
     first = nbformat.v4.new_code_cell(install("\n".join(inlined), address), id="install")
     first.metadata["jupyter"] = {"source_hidden": not address}
     cells = [nbformat.v4.new_code_cell("\n".join(files), id="files")] if files else []
-    for cell in copy.deepcopy(executed.cells):
+    for cell in copy.deepcopy(told):
         if "hide-cell" in cell.metadata.get("tags", ()):  # what Jupyter goes by
             cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
         cells.append(cell)
     notebook = nbformat.v4.new_notebook(cells=[first, *cells])
     notebook.metadata["kernelspec"] = executed.metadata.get("kernelspec", {})
     return nbformat.writes(notebook) + "\n", script
+
+
+def with_claims(cells: list[Any]) -> Iterator[Any]:
+    """Put what a cell finds above it: the page shows it in the cell's place."""
+    for cell in cells:
+        if claim := cell.metadata.get("check"):
+            yield nbformat.v4.new_markdown_cell(f"✓ {claim}", id=f"claim-of-{cell['id']}")
+        yield cell
 
 
 def offer(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:

@@ -25,7 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 from attn_examples.standalone import inline, is_import, needs, one_file, split
 from extensions.execute.cache_key import files_behind
 from extensions.shared import ROOT, PerPage
-from extensions.slice.slicing import Page, quiet
+from extensions.slice.slicing import STATE, Page, Statement, quiet
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +63,12 @@ def runnable(
         needed = page.slice(number)
         if needed is not None:
             before = [quiet(statement.text) for statement in needed]
-            folded = {s.cell for s in needed if s.cell in hidden and not is_import(s.text)}
+            shown = [s for s in page.statements if s.cell == number]
+            folded = _missed([*needed, *shown], hidden)
             if folded and number not in hidden:
-                raise ValueError(
-                    f"cell {number + 1} uses what hidden cell {min(folded) + 1} defines"
-                )
+                line = folded[0].text.strip().splitlines()[0]
+                where = f"cell {number + 1} uses what hidden cell {folded[0].cell + 1} defines"
+                raise ValueError(f"{where}: {line}")
         else:
             before = [quiet(text) for cell in sources[:number] for text in split("\n" + cell)]
         own = split("\n" + source)
@@ -79,6 +80,22 @@ def runnable(
             continue
         pieces.append([*header(texts, origin), *files, *pasteable(texts)])
     return pieces
+
+
+def _missed(statements: Sequence[Statement], hidden: Set[int]) -> list[Statement]:
+    """Return what is folded and binds a name that something shown below it uses.
+
+    What is needed for its draws alone, or for settings, no reader misses.
+    """
+    used: set[str] = set()
+    missed = []
+    for statement in reversed(statements):
+        if statement.cell in hidden and statement.binds & used - STATE:
+            missed.append(statement)
+        used -= statement.binds
+        if statement.cell not in hidden:
+            used |= statement.uses
+    return [statement for statement in reversed(missed) if not is_import(statement.text)]
 
 
 def header(texts: Sequence[str], origin: str) -> list[str]:
@@ -191,16 +208,14 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Make the pieces of a page as it was just read."""
     env: Any = app.env
     cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
-    inputs = [next(iter(cell.findall(nodes.literal_block))) for cell in cells]
-    raising = {
-        number
-        for number, cell in enumerate(cells)
-        if "raises-exception" in (cell.get("cell_metadata") or {}).get("tags", [])
-    }
+    inputs = [code_of(cell) for cell in cells]
+    about = [cell.get("cell_metadata") or {} for cell in cells]
+    tags = [set(given.get("tags", ())) for given in about]
+    raising = {number for number, found in enumerate(tags) if "raises-exception" in found}
     hidden = {
         number
-        for number, cell in enumerate(cells)
-        if {"hide-cell", "hide-input"} & set((cell.get("cell_metadata") or {}).get("tags", []))
+        for number, found in enumerate(tags)
+        if {"hide-cell", "hide-input"} & found or "check" in about[number]
     }
     folder = Path(env.doc2path(env.docname)).parent
     origin = f"{app.config.project}, {env.docname}"
@@ -208,7 +223,7 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
         pieces = runnable([block.astext() for block in inputs], raising, folder, origin, hidden)
     except (SyntaxError, ValueError) as error:
         pieces = []
-        logger.warning("a cell cannot be made to run alone: %s", error, location=doctree)
+        logger.warning("a cell cannot be made to run alone: %s", error, location=env.docname)
     place = _shared([piece for piece in pieces if piece])
     # sorted: what is nearly alike stands together, and takes less when it is compressed
     texts = sorted({t for piece in pieces if piece for t in piece if t not in place})
@@ -217,6 +232,12 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
         "texts": texts,
         "cells": [piece and [place[text] for text in piece] for piece in pieces],
     }
+
+
+def code_of(cell: nodes.Element) -> nodes.literal_block:
+    """Return the code of a cell, wherever in it that stands."""
+    (source,) = (n for n in cell.findall(nodes.container) if "cell_input" in n["classes"])
+    return next(iter(source.findall(nodes.literal_block)))
 
 
 def _shared(pieces: list[list[str]]) -> dict[str, int]:

@@ -1,0 +1,107 @@
+"""Measure how pages look at first sight: `nox -s measures`, after `nox -s docs`.
+
+For each page: how many screens of 1440 x 900 it is long; how much of it is pictures, and how much
+code with its output; how far down the first picture begins, there and on a phone of 390 x 844;
+the longest way from one picture to the next; and how many blocks of code are cut at 1280.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser.conftest import FLAGS, HTML, PAGES, chromium, opened
+from tests.browser.server import serving
+
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+# Of what is shown: tops and bottoms of pictures, heights of code, within the article
+BOXES = """() => {
+  const article = document.querySelector("article");
+  const top = article.getBoundingClientRect().top;
+  const place = (element) => element.getBoundingClientRect();
+  const all = (selector) => [...article.querySelectorAll(selector)]
+    .filter((element) => element.checkVisibility() && place(element).height > 0);
+  const outer = (elements) =>
+    elements.filter((e) => !elements.some((other) => other !== e && other.contains(e)));
+  const pictures = outer(all(".figure-svg, img, svg[role=img]"))
+    .filter((e) => place(e).height > 30);
+  const code = outer(all(".cell_input, .cell_output > .output, div.highlight"))
+    .filter((e) => !e.querySelector(".figure-svg"));
+  return {
+    height: place(article).height,
+    above: top + scrollY,
+    pictures: pictures.map((e) => [place(e).top - top, place(e).bottom - top]),
+    code: code.reduce((sum, e) => sum + place(e).height, 0),
+    cut: all("pre").filter((e) => e.scrollWidth > e.clientWidth + 1).length,
+  };
+}"""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How a page looks; lengths in screens, shares of the article's height."""
+
+    screens: float
+    pictures: float
+    code: float
+    first: float
+    first_on_phone: float
+    apart: float
+    cut: int
+
+
+def measure(page: Page) -> Measures:
+    """Measure a page that is open, and leave it as wide as 1280."""
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    wide = page.evaluate(BOXES)
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    phone = page.evaluate(BOXES)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    cut = page.evaluate(BOXES)["cut"]
+    places = sorted(wide["pictures"])
+    shown = sum(bottom - top for top, bottom in places)
+    ends = [0.0, *(bottom for _, bottom in places)]
+    begins = [*(top for top, _ in places), wide["height"]]
+    ways = [begin - end for end, begin in zip(ends, begins, strict=True)]
+    return Measures(
+        screens=wide["height"] / WIDE["height"],
+        pictures=shown / wide["height"],
+        code=wide["code"] / wide["height"],
+        first=_first(wide, WIDE["height"]),
+        first_on_phone=_first(phone, PHONE["height"]),
+        apart=max(ways[1:-1], default=0.0) / WIDE["height"],
+        cut=cut,
+    )
+
+
+def _first(boxes: dict[str, list[list[float]]], screen: int) -> float:
+    """Return how far down the first picture begins, in screens; infinity without one."""
+    tops = [top for top, _ in boxes["pictures"]]
+    return (boxes["above"] + min(tops)) / screen if tops else float("inf")  # type: ignore[operator]
+
+
+def rows(pages: Iterable[str]) -> Iterable[tuple[str, Measures]]:
+    """Open pages one after the other, and measure them."""
+    with serving(HTML) as site, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
+        for path in pages:
+            with browser.new_context(viewport=WIDE, reduced_motion="reduce") as context:  # type: ignore[arg-type]
+                yield path, measure(opened(context, site + path).page)
+        browser.close()
+
+
+def main() -> int:
+    """Print a table."""
+    titles = ("screens", "pictures", "code", "first", "on phone", "apart", "cut")
+    print(f"{'page':42}", *(f"{title:>8}" for title in titles))
+    for path, found in rows(sys.argv[1:] or [page for page in PAGES if page != "404.html"]):
+        numbers = (found.screens, found.pictures, found.code, found.first, found.first_on_phone)
+        print(f"{path:42}", *(f"{n:8.2f}" for n in (*numbers, found.apart)), f"{found.cut:8}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
