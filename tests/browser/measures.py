@@ -16,6 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.browser.conftest import FLAGS, HTML, PAGES, chromium, opened
 from tests.browser.server import serving
 
+NO_ARTICLES = {"404.html", "search.html"}
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 # Of what is shown: tops and bottoms of pictures, heights of code, within the article
 BOXES = """() => {
@@ -97,7 +98,7 @@ def main() -> int:
     """Print a table."""
     titles = ("screens", "pictures", "code", "first", "on phone", "apart", "cut")
     print(f"{'page':42}", *(f"{title:>8}" for title in titles))
-    for path, found in rows(sys.argv[1:] or [page for page in PAGES if page != "404.html"]):
+    for path, found in rows(sys.argv[1:] or [page for page in PAGES if page not in NO_ARTICLES]):
         numbers = (found.screens, found.pictures, found.code, found.first, found.first_on_phone)
         print(f"{path:42}", *(f"{n:8.2f}" for n in (*numbers, found.apart)), f"{found.cut:8}")
     return 0

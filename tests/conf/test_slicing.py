@@ -190,6 +190,12 @@ def test_a_cell_that_runs_alone_needs_no_second_button() -> None:
     assert printed(second).startswith("2.718")
 
 
+def test_what_a_loop_changes_one_by_one_is_changed() -> None:
+    cells = ["a, b = [1], [2]\nfor each in (a, b):\n    each.append(3)", "print(a)"]
+    _, second = runnable(cells, set(), Path(), "a page")
+    assert printed(second) == "[1, 3]\n"
+
+
 def test_no_cell_may_need_what_a_hidden_one_defines() -> None:
     cells = ["a = 1", "import os\nb = 2", "print(a)\nos", "print(b)"]
     assert len(runnable(cells[:3], set(), Path(), "a page", {1})) == 3

@@ -232,6 +232,12 @@ class _Reader(ast.NodeVisitor):
         self.changes |= _roots(node.target)
         self.generic_visit(node)
 
+    def visit_For(self, node: ast.For) -> None:
+        """Take what a loop changes one by one for a change of what they are from."""
+        self.generic_visit(node)
+        if self.changes & {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}:
+            self.changes |= _shared(node.iter)
+
     def visit_Delete(self, node: ast.Delete) -> None:
         self.safe &= not any(isinstance(target, ast.Name) for target in node.targets)
         self.generic_visit(node)
