@@ -171,3 +171,12 @@ def test_styles_are_made_again_when_pages_use_others(tmp_path: Path) -> None:
     assert make("a", "b") == ".a{color:red}.b{color:blue}"
     sheet.write_text(".a{color:green}")
     assert make("a", "b") == ".a{color:green}"
+
+
+def test_what_another_sheet_reads_is_kept(tmp_path: Path) -> None:
+    sets, reads = tmp_path / "a.css", tmp_path / "b.css"
+    (tmp_path / "katex" / "fonts").mkdir(parents=True)
+    sets.write_text(".a{--ink:red;--gone:blue}")
+    reads.write_text(".a{color:var(--ink)}")
+    made = bundle.make_styles([sets, reads], tmp_path, {"a"}, set(), None)
+    assert made == ".a{--ink:red}.a{color:var(--ink)}"

@@ -101,7 +101,7 @@ def make_styles(
     if mark.is_file():
         shutil.copytree(mark.parent / "fonts", folder, dirs_exist_ok=True)
         return mark.read_text(encoding="utf-8")
-    css = "".join(used_css.purge(sheet, names) for sheet in sheets)
+    css = used_css.purge("".join(sheets), names)  # one may read what another sets
     fonts.subset_fonts(folder, characters)
     css = fonts.with_small_fonts(css, static)
     if known:
