@@ -81,7 +81,7 @@ EXPLAIN_QUERY_KEY_VALUE = StatementExercise(
             "If query and key are the same vector, the scores are symmetric.",
             True,
             "q . k does not change when the two are exchanged",
-            f"{_ROLES}#nobody-can-ask-without-being-asked",
+            f"{_ROLES}#the-scores-go-both-ways",
         ),
         Statement(
             "Queries, keys and values must all have the same width.",
