@@ -31,7 +31,7 @@ EXPLAIN_LONG_SEQUENCES = StatementExercise(
             "An RNN cannot use the beginning of a long sequence at all.",
             False,
             "it can where little has to be kept; it is hard to train, not impossible",
-            f"{_FAR}#but-rnns-are-not-hopeless",
+            f"{_FAR}#rnns-are-not-hopeless",
         ),
         Statement(
             "Twice the length costs self-attention twice the scores.",
