@@ -10,14 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.browser.conftest import FLAGS, HTML, PAGES, chromium, opened
 from tests.browser.server import serving
 
 NO_ARTICLES = {"404.html", "search.html"}
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 # Of what is shown: tops and bottoms of pictures, heights of code, within the article
 BOXES = """() => {
   const article = document.querySelector("article");
@@ -56,32 +59,30 @@ class Measures:
 
 def measure(page: Page) -> Measures:
     """Measure a page that is open, and leave it as wide as 1280."""
-    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    page.set_viewport_size(WIDE)
     wide = page.evaluate(BOXES)
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.set_viewport_size(PHONE)
     phone = page.evaluate(BOXES)
     page.set_viewport_size({"width": 1280, "height": 900})
     cut = page.evaluate(BOXES)["cut"]
     places = sorted(wide["pictures"])
     shown = sum(bottom - top for top, bottom in places)
-    ends = [0.0, *(bottom for _, bottom in places)]
-    begins = [*(top for top, _ in places), wide["height"]]
-    ways = [begin - end for end, begin in zip(ends, begins, strict=True)]
+    ways = [below - bottom for (_, bottom), (below, _) in pairwise(places)]
     return Measures(
         screens=wide["height"] / WIDE["height"],
         pictures=shown / wide["height"],
         code=wide["code"] / wide["height"],
         first=_first(wide, WIDE["height"]),
         first_on_phone=_first(phone, PHONE["height"]),
-        apart=max(ways[1:-1], default=0.0) / WIDE["height"],
+        apart=max(ways, default=0.0) / WIDE["height"],
         cut=cut,
     )
 
 
-def _first(boxes: dict[str, list[list[float]]], screen: int) -> float:
+def _first(boxes: dict[str, Any], screen: int) -> float:
     """Return how far down the first picture begins, in screens; infinity without one."""
     tops = [top for top, _ in boxes["pictures"]]
-    return (boxes["above"] + min(tops)) / screen if tops else float("inf")  # type: ignore[operator]
+    return (boxes["above"] + min(tops)) / screen if tops else float("inf")
 
 
 def rows(pages: Iterable[str]) -> Iterable[tuple[str, Measures]]:
@@ -89,7 +90,7 @@ def rows(pages: Iterable[str]) -> Iterable[tuple[str, Measures]]:
     with serving(HTML) as site, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
         for path in pages:
-            with browser.new_context(viewport=WIDE, reduced_motion="reduce") as context:  # type: ignore[arg-type]
+            with browser.new_context(viewport=WIDE, reduced_motion="reduce") as context:
                 yield path, measure(opened(context, site + path).page)
         browser.close()
 

@@ -168,8 +168,9 @@ def test_what_proves_and_what_draws_is_folded_and_taken_along(built: Built) -> N
     assert claim.summary.get_text().startswith("✓ All weights sum to ")
     assert claim.summary.select_one("code")
     assert claim.summary.select_one(".katex")
-    assert "assert" in claim.select_one(".cell_input").get_text()  # type: ignore[union-attr]
-    assert drawn.find_previous_sibling("div").select_one("svg")  # type: ignore[union-attr]
+    (code,) = claim.select(".cell_input")
+    assert "assert" in code.get_text()
+    assert soup.select(".cell_output:has(svg) + details.drawn") == [drawn]
     assert drawn.select_one(".cell_input")
     assert not drawn.select_one("svg")
     sources = built.html / "_sources"
@@ -245,7 +246,7 @@ BAD = {
         "a figure needs alt text",
     ),
     "claims": (
-        CELL % ":check: Six times seven is 42.\nprint(6 * 7)",
+        CELL % ":check: Six times seven is 42.\nprint(ValueError(6 * 7))",
         "the cell says 'Six times seven is 42.' and asserts nothing",
     ),
     "speechless": (CELL % ":check: 42\nassert 6 * 7 == 42", "`check` must say in words"),

@@ -108,14 +108,13 @@ def execute(notebook: nbformat.NotebookNode, group: Group, *, first: bool) -> tu
     The first of a group makes its environment, and pip runs in it, as for one who downloaded
     it; the others wait for that and begin below that cell.
     """
-    if first and group.below:
-        group.below.ready.wait()
-    if first:
-        group.make()
-    else:
-        group.ready.wait()
+    wanted = group.below if first else group
+    if wanted:
+        wanted.ready.wait()
     start = time.monotonic()
     try:
+        if first:
+            group.make()
         problem = _problem(notebook, group, first)
     finally:
         group.ready.set()  # or else those who wait would do so for ever
