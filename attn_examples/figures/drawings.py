@@ -125,7 +125,7 @@ def data_flow(
     projected: bool = False,
     heads: str | None = None,
     kv_heads: str | None = None,
-    score: str | None = None,
+    score: str = "query · key / √E",
     mask: str = "none",
     allowed: Tensor | None = None,
     normalize: str = "softmax",
@@ -178,8 +178,6 @@ def data_flow(
     for name in changed:
         if name not in _PARTS:
             raise ValueError(f"changed ({name!r}) must be one of: {', '.join(_PARTS)}")
-    width = "d_k" if projected else "E"
-    score = score or f"query · key / √{width}"
     steps = {"score": score, "mask": mask, "normalize": normalize, "mix": mix}
     others = {"source": source, "memory": memory, "heads": heads, "kv_heads": kv_heads}
     for name, said in (steps | others).items():
@@ -190,7 +188,7 @@ def data_flow(
             raise ValueError(
                 f"allowed has shape {shape_of(allowed)} but must be (L, S)"
             )
-    widths = (width, width, width if source else "E_v")
+    widths = ("E", "E", "E" if source else "E_v")
     lengths = ("L", *2 * ("S" if memory or not source else "L",))
     groups = (heads, *2 * (kv_heads or heads,))
     shapes = [
@@ -201,11 +199,13 @@ def data_flow(
     mixed = " × ".join(filter(None, (heads, "L", widths[2])))  # noqa: RUF001
 
     flow = _Flow(changed)
+    token = "D" if projected else "E"
+    asks = f"{source}   L × {token}"  # noqa: RUF001
     if memory:
-        sources = (f"{source}   L", _LEFT, 1.2), (f"{memory}   S", 1.7, _RIGHT)
-        flow.boxes("source", *sources)
+        answers = f"{memory}   S × {token}"  # noqa: RUF001
+        flow.boxes("source", (asks, _LEFT, 1.5), (answers, 1.8, _RIGHT))
     elif source:
-        flow.box(source, _LEFT, _RIGHT, "source")
+        flow.box(asks, _LEFT, _RIGHT, "source")
     if projected:
         flow.arrows(_LANES, 0.22)
         matrices = [
@@ -233,7 +233,8 @@ def data_flow(
         if projected:
             flow.arrows([_MIDDLE], 0.22)
             flow.box("W_o", _MIDDLE - 0.35, _MIDDLE + 0.35, "projections")
-    flow.arrows([_MIDDLE], 0.34, "output" if heads else f"output {mixed}")
+    end = "L × D" if heads and projected else mixed  # noqa: RUF001
+    flow.arrows([_MIDDLE], 0.34, f"output {end}")
     return flow.done()
 
 

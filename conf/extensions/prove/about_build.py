@@ -1,8 +1,9 @@
 """The directive `{about-build} part`: what this site was built from, as tables.
 
 The gap: Sphinx says when a site was built, not from what. The parts are `sources`,
-`versions`, `pages`, `oracles` and `licences`. Nothing here differs between two builds of
-the same sources: what cannot repeat is read from a file that `nox -s record` writes.
+`versions`, `pages`, `oracles` and `licences`, and `proof`, a line with their counts. Nothing
+here differs between two builds of the same sources: what cannot repeat is read from a file
+that `nox -s record` writes.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ class AboutBuild(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table that the argument names."""
         part = self.arguments[0]
+        if part == "proof":
+            TABLES.of(self.env)[self.env.docname] = True
+            return self.parse_text_to_nodes(proof())
         tables = {
             "sources": sources, "versions": versions, "pages": pages,
             "oracles": oracles, "licences": licences,
@@ -105,6 +109,16 @@ def oracles() -> Rows:
         for test, largest in sorted(found.items())
     ]
     return [("test", "largest difference, float64"), *rows]
+
+
+def proof() -> str:
+    """Count what was run and compared, in one line of Markdown."""
+    cells = [len(hook.PAGES[name].code_cells) for name in ran()]
+    return (
+        f"{sum(cells)} cells on {len(cells)} pages ran for this site, and the code was compared "
+        f"with that of others and with formulas written out in {len(recorded('oracles'))} tests: "
+        f"torch {metadata.version('torch')}, {{doc}}`the rest </reference/about-build>`."
+    )
 
 
 def licences() -> Rows:
