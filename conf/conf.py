@@ -50,6 +50,7 @@ extensions = [
     "extensions.render.code_links",
     "extensions.read.listing",
     "extensions.read.mechanisms",
+    "extensions.read.notation",
     "extensions.render.facts",
     "extensions.render.markdown",
     "extensions.read.exercise_links",
