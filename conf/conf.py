@@ -19,6 +19,7 @@ CONF = Path(__file__).parent
 sys.path[:0] = [str(CONF), str(CONF.parent)]  # for extensions.*, and for this very package
 
 from extensions.execute import settings  # noqa: E402  # needs the line above
+from extensions.read import repository  # noqa: E402
 
 # -- The project ---------------------------------------------------------------
 
@@ -51,6 +52,7 @@ extensions = [
     "extensions.read.listing",
     "extensions.read.mechanisms",
     "extensions.read.notation",
+    "extensions.read.repository",
     "extensions.render.facts",
     "extensions.render.markdown",
     "extensions.read.exercise_links",
@@ -128,6 +130,7 @@ html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL") or os.environ.get("AT
 if html_baseurl:
     html_baseurl = html_baseurl.rstrip("/") + "/"
     extensions += ["sphinxext.opengraph"]
+repository_url = repository.address(os.environ)
 ogp_site_url = html_baseurl
 ogp_enable_meta_description = False  # extensions.render.facts has a better one
 ogp_social_cards = {"line_color": "#5ec962"}
@@ -140,7 +143,7 @@ notfound_context = {
     "title": "There is no such page",
     "body": "<h1>There is no such page</h1>\n"
     "<p>It may have moved. Look for it, or start from the contents at the side.</p>\n"
-    f'<form role="search" action="{notfound_urls_prefix}search.html">'
+    f'<form role="search" class="pst-js-only" action="{notfound_urls_prefix}search.html">'
     '<input type="search" name="q" aria-label="Search" class="form-control">'
     '<button class="btn btn-primary">Search</button></form>',
 }
@@ -175,11 +178,12 @@ html_show_sourcelink = False
 html_use_index = False  # the reference is one page, and search finds the rest
 html_domain_indices = False
 html_last_updated_fmt = None
-html_context = {"default_mode": "auto"}
+html_context = {"default_mode": "auto", "repository_url": repository_url}
 _versions = ", ".join(
     f"{name} {metadata.version(name)}" for name in ("torch", "matplotlib", "sphinx", "myst-nb")
 )
 html_theme_options = {
+    "navigation_with_keys": True,
     "navbar_persistent": [],  # one search field is enough
     "show_navbar_depth": 1,
     "show_toc_level": 2,

@@ -175,7 +175,7 @@ def _not_yet(exercise: Exercise, sentence: str) -> Report:
 
 def _check_function(exercise: FunctionExercise, answer: Any, seconds: float) -> Report:
     if answer is None or answer is ...:
-        return _not_yet(exercise, f"Not yet: {exercise.task}")
+        return _not_yet(exercise, exercise.task)
     problem = callable_problem(answer)
     if problem:
         return Report(exercise.name, "not passed", (Finding("essential", f"{problem}."),))
@@ -185,7 +185,7 @@ def _check_function(exercise: FunctionExercise, answer: Any, seconds: float) -> 
         try:
             findings = examiner.findings()
         except NotYetError:
-            return _not_yet(exercise, f"Not yet: {exercise.task}")
+            return _not_yet(exercise, exercise.task)
     finally:
         if module:
             module[0].train(module[1])
@@ -205,7 +205,7 @@ def _weight(finding: Finding) -> int:
 
 def _check_value(exercise: ValueExercise, answer: Any) -> Report:
     if answer is None or holds_a_gap(answer):
-        return _not_yet(exercise, f"Not yet: {exercise.task} Answer with {exercise.form}.")
+        return _not_yet(exercise, f"{exercise.task} Answer with {exercise.form}.")
     try:
         value = exercise.read(answer)
     except (ValueError, TypeError) as error:
@@ -241,7 +241,7 @@ def _check_statements(exercise: StatementExercise, answer: Any) -> Report:
         numbered = "\n".join(f"{i}. {s.text}" for i, s in enumerate(exercise.statements, 1))
         return _not_yet(
             exercise,
-            f"Not yet: {exercise.task} Write your own answer first. Then judge, {how}:\n{numbered}",
+            f"{exercise.task} Write your own answer first. Then judge, {how}:\n{numbered}",
         )
     try:
         judged = plain_value(answer)

@@ -37,7 +37,8 @@ from extensions.shared import ROOT, cores, digest, write_whole
 
 # What a build reads from the environment: another value, another site
 SETTINGS = (
-    "ATTN_EXAMPLES_BERT", "ATTN_NOTEBOOKS_AT", "ATTN_SITE_URL", "READTHEDOCS_CANONICAL_URL",
+    "ATTN_EXAMPLES_BERT", "ATTN_NOTEBOOKS_AT", "ATTN_REPOSITORY_URL", "ATTN_SITE_URL",
+    "READTHEDOCS_CANONICAL_URL", "READTHEDOCS_GIT_CLONE_URL",
 )  # fmt: skip
 ABOUT_PACKAGE = ("LICENSE", "README.md", "pyproject.toml")  # the wheel has them
 CELL = re.compile(r"^(`{3,}|:{3,})\{code-cell\}.*?^\1", re.MULTILINE | re.DOTALL)

@@ -32,9 +32,31 @@
     if (button) announce("Copied what is shown");
   }, true);
 
+  // For two seconds a button says what it did
+  const onClick = (button, text) => button.addEventListener("click", async () => {
+    const label = button.textContent;
+    try {
+      const copied = await text();
+      await copy(copied);
+      const lines = `Copied ${copied.trimEnd().split("\n").length} lines`;
+      button.textContent = lines;
+      announce(`${lines} that run alone`);
+    } catch {
+      button.textContent = "Not copied";
+      announce("Not copied: the browser did not allow it");
+    }
+    setTimeout(() => { button.textContent = label; }, 2000);
+  });
+
+  // The mechanism of a page, offered at its top, is the text of the listing further down
+  const file = document.querySelector("details.one-file pre");
+  document.querySelectorAll("button.copy-mechanism").forEach((button) => {
+    onClick(button, () => file.textContent.trimEnd() + "\n");
+  });
+
   const data = document.getElementById("pieces");
   if (!data) return;
-  const { texts, cells, checker } = JSON.parse(data.textContent);
+  const { texts, cells, lines, checker } = JSON.parse(data.textContent);
   let shared; // the texts of the exercises' checker, fetched when they are first needed
   const whole = async (piece) => {
     if (checker && !shared) shared = await (await fetch(checker)).json();
@@ -46,20 +68,9 @@
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy-runnable";
-    button.textContent = "Copy runnable";
+    button.textContent = `Copy runnable · ${lines[number]} lines`;
     button.title = "Copy code that runs alone, without attn_examples";
-    button.addEventListener("click", async () => {
-      try {
-        const text = await whole(piece);
-        await copy(text);
-        button.textContent = "Copied";
-        announce(`Copied ${text.split("\n").length - 1} lines that run alone`);
-      } catch {
-        button.textContent = "Not copied";
-        announce("Not copied: the browser did not allow it");
-      }
-      setTimeout(() => { button.textContent = "Copy runnable"; }, 2000);
-    });
+    onClick(button, () => whole(piece));
     cell.querySelector(".cell_input").append(button);
   });
 })();

@@ -31,11 +31,35 @@
 
   // Boxes that scroll sideways can be scrolled by key, while they do
   const boxes = "pre, .cell_output > .output, .katex-display, div.math, .figure-svg, .pst-scrollable-table-container";
-  const sized = new ResizeObserver((entries) => entries.forEach(({ target }) => {
-    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+  const look = ({ target }) => {
+    const hidden = target.scrollWidth - target.clientWidth;
+    if (hidden > 0) target.tabIndex = 0;
     else target.removeAttribute("tabindex");
-  }));
+    target.classList.toggle("more", hidden - target.scrollLeft > 1);
+  };
+  const sized = new ResizeObserver((entries) => entries.forEach(look));
   all(boxes).forEach((box) => sized.observe(box));
+  all(".pst-scrollable-table-container").forEach((box) => box.addEventListener("scroll", look));
+
+  // The page that is open is in sight in the list of pages; the theme's script has run before
+  const list = document.querySelector(".bd-sidebar-primary");
+  const here = list?.querySelector(".bd-docs-nav li.active:not(:has(li.active)) > a");
+  if (here) {
+    const [outer, inner] = [list, here].map((element) => element.getBoundingClientRect());
+    if (inner.top < outer.top || inner.bottom > outer.bottom) {
+      list.scrollTop += inner.top - outer.top - outer.height / 3;
+    }
+  }
+
+  // Arrows turn pages (Sphinx's own script), but not where they move something
+  page.addEventListener("keydown", (event) => {
+    const arrow = event.key === "ArrowLeft" || event.key === "ArrowRight";
+    const moves = event.target.closest("[tabindex], .figure-svg, figure, dialog, [contenteditable]");
+    if (arrow && (moves || event.defaultPrevented)) event.stopPropagation();
+  });
+
+  // A reader who goes by keyboard comes to the button before the links in its code
+  all("button.copybtn").forEach((button) => button.previousElementSibling?.before(button));
 
   // On paper, what was folded is open
   let opened = [];

@@ -105,7 +105,7 @@ assert weights.sum() == 1
 ```{code-cell} python3
 ---
 tags: [hide-input]
-mystnb: {image: {alt: "Four boxes."}}
+mystnb: {image: {alt: "Four boxes."}, figure: {caption: "The *four* steps."}}
 ---
 from attn_examples.figures import steps_strip
 steps_strip()
@@ -171,13 +171,17 @@ def test_what_proves_and_what_draws_is_folded_and_taken_along(built: Built) -> N
     (code,) = claim.select(".cell_input")
     assert "assert" in code.get_text()
     assert soup.select(".cell_output:has(svg) + details.drawn") == [drawn]
+    (caption,) = soup.select(".cell_output > figure > .figure-svg + figcaption .caption-text")
+    assert caption.get_text() == "The four steps."
     assert drawn.select_one(".cell_input")
     assert not drawn.select_one("svg")
     sources = built.html / "_sources"
     notebook = nbformat.read(sources / "folded.ipynb", as_version=4)
     assert "✓ All `weights` sum to $1$." in [cell.source for cell in notebook.cells]
     assert "# ✓ All `weights` sum to $1$." in (sources / "folded.py").read_text()
-    assert "✓ All `weights` sum to" in (built.html / "folded.md").read_text()
+    plain = (built.html / "folded.md").read_text()
+    assert "✓ All `weights` sum to" in plain
+    assert "The four steps." in plain
     first, second = snippets.cells(built.html / "folded.html", built.html)
     assert "assert weights.sum() == 1" in first.code
     assert second.figures == 1

@@ -14,6 +14,8 @@ A cell whose work is to assert says in its field `check` what it finds:
 
 The page then shows "✓ Each row sums to 1." and, opened, the code and what it printed. Code
 between backticks and formulas between dollar signs are set as such.
+
+A figure with a caption, `mystnb: {figure: {caption: ...}}`, keeps it between itself and its code.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class Fold(SphinxTransform):
         else:
             inside = cell.children
             cell.children = []
-            cell += folded("check", [nodes.Text("✓ "), *set_inline(claim.strip())], *inside)
+            sign = nodes.inline("", "✓", classes=["sign"])
+            cell += folded("check", [sign, nodes.Text(" "), *set_inline(claim.strip())], *inside)
 
 
 def asserts(code: str) -> bool:

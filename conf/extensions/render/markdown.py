@@ -45,7 +45,7 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
         raise nodes.SkipNode
 
     def visit_caption(self, node: nodes.caption) -> None:
-        """Name the file that a listing is from."""
+        """Name the file that a listing is from, or say what a figure's caption says."""
         self.add(f"*{node.astext()}*", prefix_eol=2, suffix_eol=1)
         raise nodes.SkipNode
 

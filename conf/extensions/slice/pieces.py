@@ -3,6 +3,7 @@
 The gap: sphinx-copybutton copies what is shown, which needs the cells before it and the
 package. The pieces of a page share their texts, which stand in the page once, as JSON, and
 those of the exercises' checker in a file that pages share; static/copying.js adds the buttons.
+The first mechanism that a page has as one file is offered at its top, too.
 """
 
 from __future__ import annotations
@@ -231,6 +232,7 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     PIECES.of(env)[env.docname] = {
         "texts": texts,
         "cells": [piece and [place[text] for text in piece] for piece in pieces],
+        "lines": [piece and "\n".join(piece).count("\n") + 1 for piece in pieces],
     }
 
 
@@ -261,7 +263,9 @@ def checker() -> tuple[str, ...]:
 
 
 def add_pieces(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """Put the pieces at the end of the page."""
+    """Put the pieces at the end of the page, and offer at its top what stands as one file."""
+    files = tree.findall(nodes.raw) if tree else ()
+    context["one_file"] = next((node["one_file"] for node in files if "one_file" in node), None)
     found = PIECES.of(app.env).get(page)
     if found and any(found["cells"]):
         if any(place < 0 for piece in found["cells"] for place in piece or ()):
@@ -298,9 +302,11 @@ class OneFile(SphinxDirective):
         command = f"<code>python -m attn_examples copy {' '.join(names)}</code>"
         titles = ", ".join(f"<code>{name}</code>" for name in names)
         summary = f"{titles} as one file, {lines} lines, that needs torch alone"
-        opening = f'<details class="one-file"><summary>{summary}</summary><p>Also: {command}</p>'
+        place = f"one-file-{'-'.join(names)}".lower()
+        opening = f'<details class="one-file" id="{place}"><summary>{summary}</summary>'
+        about = {"id": place, "lines": lines, "needs": needs()[1].replace(">=", " ≥ ")}
         return [
-            nodes.raw("", opening, format="html"),
+            nodes.raw("", f"{opening}<p>Also: {command}</p>", format="html", one_file=about),
             block,
             nodes.raw("", "</details>", format="html"),
         ]

@@ -1,6 +1,7 @@
 """Make one stylesheet and one script of all that pages name.
 
-The stylesheet holds the rules that some page can use; the script delays nothing.
+The stylesheet holds the rules that some page can use; the script delays nothing. Where no
+script runs, none can set the mode, and a second, small stylesheet has its colours.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
     text = TAG.sub(take, text)
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
     sources = " ".join(dict.fromkeys([f"{root}_static/site-00000000.js", *apart]))
+    plain = f'<link rel="stylesheet" href="{root}_static/site-00000000.plain.css"/>'
+    links += f"<noscript>{plain}</noscript>\n"
     links += f'<script data-src="{sources}">\n{LOADER}</script>\n'
     return text.replace("</head>", links + "</head>", 1)
 

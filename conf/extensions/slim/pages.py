@@ -28,7 +28,7 @@ AMENDMENTS = {
     r' aria-label="Toggle hidden content"': "",  # what the line says names it
 }
 REDIRECT = 'http-equiv="refresh"'
-BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(css|js)")
+BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|css|js)")
 BESIDE = re.compile(r"_(?:downloads|images|sources)/[^\s\"'<>#?]+")
 STATIC = re.compile(r"_static/([^\s\"'<>]+)")
 # Made by scripts of the theme for what this site does not have
@@ -65,6 +65,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     characters = set().union(*(fonts.drawn_characters(text) for text in pages.values()))
     known = Path(app.config.slim_keep).with_name("styles") if app.config.slim_keep else None
     bundles["css"] = bundle.make_styles(list(styles), out / "_static", names, characters, known)
+    bundles["plain.css"] = used_css.without_scripts(bundles["css"])
     bundled = {}
     for kind, content in bundles.items():
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]

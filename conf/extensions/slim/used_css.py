@@ -17,6 +17,7 @@ from tinycss2 import ast
 NAME = r"-?[A-Za-z_][\w-]*"
 TAG = re.compile(r"<([a-z][\w-]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/?>")
 NAMED = re.compile(r"\s(?:class|id)=\"([^\"]*)\"")
+MODE = re.compile(r"\[data-theme=\"?(light|dark)\"?\]")
 STRING = re.compile(r"\"([^\"\\\n]*)\"|'([^'\\\n]*)'|`([^`\\]*)`")
 
 
@@ -57,6 +58,31 @@ def purge(css: str, names: set[str]) -> str:
         if smaller == kept:
             return kept
         kept = smaller
+
+
+def without_scripts(css: str) -> str:
+    """Return what depends on a mode once more, for pages on which no script has set one.
+
+    The theme marks such a page `data-theme="auto"`. There the system's mode counts.
+    """
+    light, dark = (_of_mode(tinycss2.parse_stylesheet(css), mode) for mode in ("light", "dark"))
+    return f"{light}@media (prefers-color-scheme: dark){{{dark}}}"
+
+
+def _of_mode(rules: Iterable[Any], mode: str) -> str:
+    """Return the rules that a mode has, as rules of the mode that nothing has set."""
+    written = ""
+    for rule in rules:
+        if isinstance(rule, ast.QualifiedRule):
+            selectors = [_tight(selector) for selector in _split(rule.prelude)]
+            own = [MODE.sub("[data-theme=auto]", s) for s in selectors if mode in MODE.findall(s)]
+            if own:
+                written += ",".join(own) + "{" + _tight(rule.content) + "}"
+        elif isinstance(rule, ast.AtRule) and rule.lower_at_keyword == "media" and rule.content:
+            inner = _of_mode(tinycss2.parse_rule_list(rule.content), mode)
+            if inner:
+                written += f"@media {_tight(rule.prelude)}{{{inner}}}"
+    return written
 
 
 def _rules(rules: Iterable[Any], names: set[str]) -> str:
