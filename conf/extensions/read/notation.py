@@ -50,7 +50,8 @@ class Symbols(SphinxDirective):
             raise self.error(f"symbols: {error}") from error
         table = self.parse_text_to_nodes("\n".join(written(asked)))
         for node in table:
-            node["classes"] = ["symbols", *node["classes"]]
+            if isinstance(node, nodes.Element):
+                node["classes"].append("symbols")
         return table
 
 
@@ -111,6 +112,8 @@ def faults(doctree: nodes.document) -> Iterator[tuple[nodes.table, str]]:
         for math in doctree.findall(kind)
         if math not in in_tables
     ]
+    shapes = (shape.astext() for table in tables for shape in table.findall(nodes.literal))
+    formulas += [shape for shape in shapes if "(" in shape]
     for table in tables:
         if "symbols" not in table["classes"]:
             yield (
