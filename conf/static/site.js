@@ -131,8 +131,8 @@
     card.style.left = `${Math.max(8, Math.min(box.left, innerWidth - card.offsetWidth - 8))}px`;
     card.style.top = `${above ? box.top - card.offsetHeight - 4 : box.bottom + 4}px`;
   }
-  const links = ["glossary.html#term-", "bibliography.html#", "api.html#attn_examples."]
-    .map((part) => `article a[href*="reference/${part}"]`).join();
+  const links = ['glossary.html#term-"]', 'bibliography.html#"]', 'api/"][href*="#attn_examples."]']
+    .map((part) => `article a[href*="reference/${part}`).join();
   if (location.protocol !== "file:") all(links).forEach((link) => {
     const wait = (delay) => () => {
       hide();

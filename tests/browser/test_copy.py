@@ -99,7 +99,7 @@ def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> N
 
 
 def test_prompts_and_output_stay_behind(visit: Visiting) -> None:
-    page = visit("reference/api.html", permissions=CLIPBOARD).page
+    page = visit("reference/api/scores.html", permissions=CLIPBOARD).page
     block = page.locator("div.highlight:has(span.gp):has(span.go)").first
     assert ">>> " in block.locator("pre").inner_text()
     block.hover()

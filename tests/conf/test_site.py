@@ -21,7 +21,7 @@ from bs4 import BeautifulSoup
 
 from attn_examples.registry import mechanisms
 from extensions.read import listing
-from extensions.read.mechanisms import contents
+from extensions.read.mechanisms import REFERENCE, contents
 from extensions.render import figures
 from extensions.slice import downloads
 from tests.conf import warm
@@ -255,6 +255,10 @@ BAD = {
     ),
     "speechless": (CELL % ":check: 42\nassert 6 * 7 == 42", "`check` must say in words"),
     "formula": (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
+    "letters": (
+        "# A\n\n$E$\n\n| symbol | meaning |\n|---|---|\n| $E$ | energy |\n",
+        "a table of symbols is made by {symbols}",
+    ),
     "lost": (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
 }
 
@@ -312,7 +316,9 @@ def test_every_page_is_reached_from_the_home_page() -> None:
     docs = ROOT / "docs"
     home = (docs / "index.md").read_text()
     assert "{mechanisms} contents" in home
+    assert "{mechanisms} api" in (docs / "reference/api.md").read_text()
     listed = {*home.splitlines(), *(line.lstrip("/") for line in contents(mechanisms()))}
+    listed |= {f"reference/api/{room}" for room in REFERENCE}
     for page in docs.rglob("*.md"):
         name = page.relative_to(docs).with_suffix("").as_posix()
         assert name == "index" or name in listed, f"{name} is in no toctree"
