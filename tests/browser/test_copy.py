@@ -63,8 +63,10 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
     cell.locator("button.copy-runnable").focus()
     page.keyboard.press("Enter")
     said(page, "alone")
-    assert cell.locator("button.copy-runnable").inner_text() == "Copied"
     piece = paste(page)
+    copied = f"{len(piece.splitlines())} lines"
+    expect(cell.locator("button.copy-runnable")).to_have_text(f"Copied {copied}")
+    expect(cell.locator("button.copy-runnable")).to_have_text(f"Copy runnable · {copied}")
     assert len(piece) > len(code)
     done = run(WITHOUT + piece, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -96,6 +98,21 @@ def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> N
     done = run(WITHOUT + paste(page), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "torch.Size([2, 5, 12]) torch.Size([2, 5, 7])\n"
+
+
+def test_a_mechanism_is_offered_at_the_top_of_its_page(visit: Visiting, tmp_path: Path) -> None:
+    page = visit("types/masks/causal.html", permissions=CLIPBOARD).page
+    offer = page.locator(".page-facts .copy-mechanism >> visible=true")
+    label = offer.inner_text()
+    offer.click()
+    said(page, "alone")
+    piece = paste(page)
+    assert piece.strip() == (page.locator("details.one-file pre").text_content() or "").strip()
+    assert label.startswith(f"Copy this mechanism · {len(piece.splitlines())} lines · torch ≥ ")
+    assert run(WITHOUT + piece, tmp_path).returncode == 0
+    page = visit("types/masks/causal.html", java_script_enabled=False).page
+    page.locator(".page-facts .copy-mechanism >> visible=true").click()
+    assert page.locator("details.one-file").evaluate("(e) => e.matches(':target')")
 
 
 def test_prompts_and_output_stay_behind(visit: Visiting) -> None:
