@@ -34,10 +34,10 @@ SHIPPED = (  # what puts files of its own into the site
 )
 WITHIN = (  # files in them that have authors of their own
     ("KaTeX: formulas and their fonts", "MIT, SIL OFL 1.1"),
+    ("MiniSearch: the engine of the search", "MIT"),
     ("Bootstrap, in pydata-sphinx-theme", "MIT"),
     ("Font Awesome Free, in pydata-sphinx-theme", "CC BY 4.0, SIL OFL 1.1, MIT"),
     ("clipboard.js, in sphinx-copybutton", "MIT"),
-    ("snowball stemmer, in Sphinx", "BSD-3-Clause"),
 )
 WITH_COMMIT = ("docs", "conf", "attn_examples", "LICENSE", "README.md", "pyproject.toml")
 
