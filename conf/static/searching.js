@@ -6,8 +6,7 @@ const startSearch = (pages, synonyms) => {
   const root = document.currentScript.src;
   const stopped = new Set(`a about am an and any are as at be been by can could did do does for from
     get had has have how i if in into is it its like me mean meaning means my need of on or our
-    please should so tell than that the their them then there these they this those to use used
-    using was we were what whats when where which who why will with work works would you
+    please should so tell than that the their them then there these they this those to use using was we were what whats when where which who why will with work works would you
     your`.split(/\s+/));
 
   // The core of a word, the same in its plural and in British and American spelling
@@ -30,10 +29,9 @@ const startSearch = (pages, synonyms) => {
 
   const sections = [];
   for (const [path, weight, rows] of pages) {
-    for (const [anchor, title, text, known, aside] of rows) {
+    for (const [anchor, title, text, known] of rows) {
       sections.push({
-        id: sections.length, path, anchor, title, text, known, weight: weight * aside,
-        page: anchor && rows[0][1],
+        id: sections.length, path, anchor, title, text, known, weight, page: anchor && rows[0][1],
       });
     }
   }
@@ -58,9 +56,8 @@ const startSearch = (pages, synonyms) => {
   }
   const longest = Math.max(...[...same.keys()].map((key) => key.split(" ").length));
 
-  // What is asked for, as groups: ways to say one thing, each some words that stand together
-  const groupsOf = (query) => {
-    const asked = words(query);
+  // What is asked for, as groups: ways to say one thing, the one that was typed first
+  const groupsOf = (asked) => {
     const groups = [];
     for (let at = 0; at < asked.length;) {
       let length = Math.min(longest, asked.length - at);
@@ -70,22 +67,29 @@ const startSearch = (pages, synonyms) => {
         const others = same.get(key()).map((name) => words(name).join(" "));
         groups.push([asked.slice(at, at + length).join(" "), ...others]);
       } else if (!stopped.has(fold(asked[at]))) {
-        groups.push([asked[at], ...(parts(asked[at]).length > 1 ? [parts(asked[at]).join(" ")] : [])]);
+        groups.push([asked[at], parts(asked[at]).join(" ")]);
       }
       at += length || 1;
     }
-    return groups.length || !asked.length ? groups : asked.map((word) => [word]);
+    return groups;
   };
 
   // Sections that answer to most of what is asked, and well, come first
   const search = (query) => {
-    const groups = groupsOf(query);
+    const asked = words(query);
+    const groups = groupsOf(asked);
     const found = new Map();
     for (const ways of groups) {
-      const tree = { combineWith: "OR", queries: [...new Set(ways)] };
-      let hits = engine.search(tree);
-      if (!hits.length) hits = engine.search(tree, { fuzzy: (term) => term.length > 3 && 0.25 });
-      for (const { id, score, terms } of hits) {
+      const best = new Map();
+      const look = (options) => ways.forEach((way, rank) => {
+        for (const hit of engine.search(way, options)) {
+          const score = hit.score * (rank ? 0.7 : 1);
+          if (score > (best.get(hit.id)?.score ?? 0)) best.set(hit.id, { score, terms: hit.terms });
+        }
+      });
+      look({});
+      if (!best.size) look({ fuzzy: (term) => term.length > 3 && 0.25 });
+      for (const [id, { score, terms }] of best) {
         const one = found.get(id) ?? { ...sections[id], score: 0, answers: 0, terms: new Set() };
         one.score += score;
         one.answers += 1;
@@ -93,9 +97,18 @@ const startSearch = (pages, synonyms) => {
         found.set(id, one);
       }
     }
-    const rank = ({ score, answers }) => score * (answers / groups.length) ** 2;
+    // "why" and "where" tell headings apart that are alike in all else
+    const rest = asked.filter((word) => stopped.has(fold(word))).join(" ");
+    for (const { id, score } of engine.search(rest, { fields: ["title"], combineWith: "OR", prefix: false })) {
+      if (found.has(id)) found.get(id).score += score / 2;
+    }
+    const whole = asked.map(core).join(" ");
+    for (const one of found.values()) {
+      one.score *= (one.answers / groups.length) ** 2;
+      if (words(one.title).map(core).join(" ") === whole) one.score *= 4;
+    }
     const ofPage = new Map();
-    return [...found.values()].sort((a, b) => rank(b) - rank(a) || a.id - b.id).filter(({ path }) => {
+    return [...found.values()].sort((a, b) => b.score - a.score || a.id - b.id).filter(({ path }) => {
       ofPage.set(path, (ofPage.get(path) ?? 0) + 1);
       return ofPage.get(path) <= OF_A_PAGE;
     }).slice(0, SHOWN);

@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from extensions.execute import hook
-from extensions.shared import ROOT, PerPage, digest
+from extensions.shared import ROOT, UNSEARCHED, PerPage, digest
 
 TABLES = PerPage("tables")  # the pages with such tables
 RECORD = ROOT / "docs" / "reference" / "record.json"
@@ -157,7 +157,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> nodes.tabl
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
     body = nodes.tbody("", *(_row(row) for row in rows))
     group += [nodes.thead("", _row(head)), body]
-    return nodes.table("", group)
+    return nodes.table("", group, classes=[UNSEARCHED])
 
 
 def _row(texts: tuple[str, ...]) -> nodes.row:

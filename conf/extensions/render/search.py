@@ -27,7 +27,7 @@ from sphinx_design.dropdown import dropdown_main
 
 from attn_examples.registry import mechanisms
 from extensions.render.folding import Opener
-from extensions.shared import write_whole
+from extensions.shared import UNSEARCHED, write_whole
 from extensions.slim.bundle import join_scripts
 
 CONF = Path(__file__).parent.parent.parent
@@ -47,14 +47,14 @@ WEIGHTS = {
     "reference/transforms": 0.4,
     "verify": 0.6,
 }
-ASIDE = {"Exercises": 0.5, "Sources": 0.4, "Check": 0.6, "Verified": 0.6}  # sections, by title
+LEFT_OUT = {"Exercises", "Sources"}  # sections that say nothing that is not said elsewhere
 # What a page says of others: "You need: softmax" is no answer to "softmax"
 POINTERS = re.compile(r"You need:|[^.]*minutes\. Read first:")
-# Nothing in them is a sentence
+# No explanation is in them: code, results of checks, hints, formulas that are drawn
 SKIPPED = (
-    nodes.comment, nodes.doctest_block, nodes.field_list, nodes.image, nodes.literal_block,
-    nodes.math_block, nodes.raw, nodes.rubric, nodes.thead, nodes.title,
-    addnodes.index, addnodes.only, addnodes.toctree, dropdown_main,
+    nodes.comment, nodes.doctest_block, nodes.field_list, nodes.image, nodes.label,
+    nodes.literal_block, nodes.math_block, nodes.raw, nodes.rubric, nodes.thead, nodes.title,
+    addnodes.index, addnodes.only, addnodes.toctree, dropdown_main, Opener,
 )  # fmt: skip
 
 FUNCTIONS = {"sqrt": "√", "text": "", "operatorname": "", "bar": "", "lfloor": "⌊", "rfloor": "⌋"}
@@ -69,14 +69,14 @@ class Section(NamedTuple):
     """A part of a page that a link can lead to."""
 
     anchor: str  # "" for the beginning of the page
-    labels: list[str]
+    labels: list[str]  # all places in it that have a name
     title: str
     text: list[str]  # sentences and paragraphs
     words: list[str]  # what it is found by, too
 
 
-def cut(doctree: nodes.document) -> list[Section]:
-    """Cut a page into its sections, in the order in which they stand."""
+def cut(doctree: nodes.document, sources: dict[str, str]) -> list[Section]:
+    """Cut a page into its sections, in their order; `sources` names those of a bibliography."""
     found: list[Section] = []
 
     def begin(node: nodes.Element, title: str) -> Section:
@@ -85,7 +85,11 @@ def cut(doctree: nodes.document) -> list[Section]:
         return found[-1]
 
     def walk(node: nodes.Element, here: Section | None) -> None:
+        if UNSEARCHED in node["classes"]:
+            return
         if isinstance(node, nodes.section):
+            if say(node[0]) in LEFT_OUT:
+                return
             here = begin(node, say(node[0]))
         elif isinstance(node, addnodes.desc):
             signature = node[0]
@@ -98,15 +102,19 @@ def cut(doctree: nodes.document) -> list[Section]:
             terms = [term for term in node.children if isinstance(term, nodes.term)]
             here = begin(node[0], ", ".join(map(say, terms)))
         elif isinstance(node, nodes.citation):
-            here = begin(node, "")
-        elif isinstance(node, SKIPPED) or node.get("kind") == "drawn":
+            here = begin(node, sources.get(node["ids"][0], ""))
+        elif isinstance(node, SKIPPED):
             return
         elif isinstance(node, (nodes.row, nodes.TextElement)):
             cells = node.children if isinstance(node, nodes.row) else [node]
             text = "; ".join(filter(None, map(say, cells)))
+            if here:
+                here.labels.extend(node["ids"])
             if here and text and not POINTERS.match(text):
-                here.text.append(re.sub(r"^(In one sentence\. |✓ )", "", text))
+                here.text.append(text.removeprefix("In one sentence. "))
             return
+        elif here:
+            here.labels.extend(node["ids"])
         for child in node.children:
             if isinstance(child, nodes.Element):
                 walk(child, here)
@@ -128,7 +136,7 @@ def _said(node: nodes.Node) -> Iterator[str]:
     elif not isinstance(node, SKIPPED) or isinstance(node, nodes.title):
         for child in node.children:
             yield from _said(child)
-        if isinstance(node, (nodes.paragraph, Opener)):
+        if isinstance(node, nodes.paragraph):
             yield " "
 
 
@@ -163,8 +171,12 @@ def _sign(match: re.Match[str]) -> str:
 def note(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Cut a page that is about to be written."""
     if app.builder.format == "html":
-        known: Any = app
-        vars(known).setdefault("attn_sections", {})[page] = cut(doctree)
+        cited: Any = app.env.get_domain("cite")
+        sources = {
+            source.citation_id: re.sub(r"[{}\\]", "", source.entry.fields["title"])
+            for source in cited.citations
+        }
+        vars(app).setdefault("attn_sections", {})[page] = cut(doctree, sources)
 
 
 def weight(page: str) -> float:
@@ -196,9 +208,7 @@ def tell(pages: dict[str, list[Section]]) -> list[Any]:
             own = [word for label in labels for word in words.get((page, label), ())]
             text = unicodedata.normalize("NFC", "\n".join(section.text))
             found_by = ", ".join(dict.fromkeys([*own, *section.words]))
-            rows.append(
-                [section.anchor, section.title, text, found_by, ASIDE.get(section.title, 1)]
-            )
+            rows.append([section.anchor, section.title, text, found_by])
         told.append([f"{page}.html", weight(page), rows])
     return told
 
