@@ -147,6 +147,18 @@
   });
   card.addEventListener("pointerleave", hide);
 
-  // The search page is for typing
-  document.querySelector(".bd-search-container input[type=search]")?.focus();
+  // Search, with all that it knows, is fetched when a reader turns to it; the search page is
+  // for typing
+  const fields = all("form.bd-search input");
+  document.querySelector(".bd-search-container input")?.focus();
+  let fetched = new URLSearchParams(location.search).has("q") && fields.length === 1;
+  const find = () => {
+    if (fetched) return;
+    fetched = true;
+    document.head.append(Object.assign(document.createElement("script"), {
+      src: new URL("search.js", fields[0].form.action),
+      onerror: () => all(".search-found > p").forEach((line) => { line.textContent = "…"; }),
+    }));
+  };
+  fields.forEach((field) => ["focus", "input"].forEach((act) => field.addEventListener(act, find)));
 })();

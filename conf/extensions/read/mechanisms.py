@@ -1,4 +1,4 @@
-"""Make tables, lists, sidebar and search words from the registry, and refuse what it lacks.
+"""Make tables, lists and sidebar from the registry, and refuse what it lacks.
 
 The gap: Sphinx knows pages and objects, not that a page, an object, a paper, an oracle and a
 test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the table of
@@ -141,22 +141,6 @@ def contents(found: list[Mechanism]) -> list[str]:
         head = ["```{toctree}", ":hidden:", f":caption: {title}", ""]
         lines += [*head, *(f"/{name}" for name in names), "```", ""] if names else []
     return lines
-
-
-def make_findable(app: Sphinx, doctree: nodes.document) -> None:
-    """Give search the words that people know the mechanisms of a page by."""
-    env = app.env
-    here = [mechanism for mechanism in mechanisms() if mechanism.docname == env.docname]
-    entries = env.domains.index_domain.entries.setdefault(env.docname, [])
-    for mechanism in here:
-        entries += [
-            ("single", text, mechanism.label, "", None)
-            for text in (mechanism.name, *mechanism.words)
-        ]
-        env.note_dependency(str(ROOT / mechanism.file))
-    words = dict.fromkeys(w for m in here for text in m.words for w in text.split())
-    if words:  # entries answer to a phrase, these to its words among others
-        doctree.insert(0, nodes.meta("", name="keywords", content=", ".join(words)))
 
 
 def faults(root: Path = ROOT) -> list[str]:
@@ -311,6 +295,5 @@ def check(app: Sphinx, env: Any) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("mechanisms", Mechanisms)
-    app.connect("doctree-read", make_findable)
     app.connect("env-check-consistency", check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
