@@ -167,7 +167,8 @@ def find_mistakes(
         mask is None, or True where attention is allowed and broadcasts to (N, L, L); it
         returns the output (N, L, width), alone or first in a tuple.
     x : Tensor, shape (N, L, E)
-        Any input whose tokens differ, of two sequences or more and four tokens or more.
+        Tokens that differ, with numbers near 1: two sequences or more, of four tokens or
+        more. With large numbers a right weight can be 0 but for rounding; "past" finds it.
     oracle : nn.MultiheadAttention, optional
         Torch's module with the parameters of `attend`; without it "oracle" finds nothing.
     tolerance : float, optional
