@@ -150,6 +150,7 @@ notfound_context = {
 # A page that moves leaves its old address here: {"types/old": "new.html"}, seen from the old
 # one. tests/browser/published.txt lists the addresses that must lead somewhere.
 redirects = {
+    "concepts/pitfalls": "pitfalls/index.html",
     "types/additive": "scores/additive.html",
     "types/causal": "masks/causal.html",
     "types/cross": "heads/cross.html",

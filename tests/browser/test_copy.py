@@ -43,7 +43,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     [
         ("types/masks/causal.html", "no mask"),
         ("formulas/cost.html", "length"),
-        ("concepts/pitfalls.html", "token 0"),
+        ("concepts/pitfalls/projections-and-shapes.html", "head 0"),
         ("reference/notation.html", "mask has shape"),
         ("practice/speed.html", "rounds"),  # reads a file, which comes along
         ("exercises/masks.html", "row"),  # and the checker

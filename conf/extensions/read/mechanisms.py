@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 BY_HAND = "by hand"
 # What has a page in docs/reference/api/, by its name
-REFERENCE = ROOMS | {"figures": "Figures", "pretrained": "A trained model"}
+REFERENCE = ROOMS | {"probes": "Probes", "figures": "Figures", "pretrained": "A trained model"}
 
 
 class Mechanisms(SphinxDirective):

@@ -54,11 +54,8 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
     text = TAG.sub(take, text)
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
     plain = f'<link rel="stylesheet" href="{root}_static/site-00000000.plain.css"/>'
-    links += f"<noscript>{plain}</noscript>
-"
-    links += f'<script data-src="{root}_static/site-00000000.js">
-{LOADER}</script>
-'
+    links += f"<noscript>{plain}</noscript>\n"
+    links += f'<script data-src="{root}_static/site-00000000.js">\n{LOADER}</script>\n'
     return text.replace("</head>", links + "</head>", 1)
 
 
