@@ -627,11 +627,11 @@ def test_the_flow_of_a_module_with_groups_and_a_context() -> None:
         source="x", memory="context", projected=True, heads="H", kv_heads="G", score="cosine"
     )
     assert words(figure) == [
-        "x   L × D", "context   S × D", "W_q", "W_k", "W_v",
+        "x   L × D", "context   S × D", "W_Q", "W_K", "W_V",
         "split into H heads, G of keys and values",
         "query\nH × L × E", "key\nG × S × E", "value\nG × S × E", "1 score", "cosine",
         "scores H × L × S", "2 mask", "none", "3 normalize", "softmax", "weights H × L × S",
-        "4 mix", "weights · values", "H × L × E", "join the H heads", "W_o", "output L × D",
+        "4 mix", "weights · values", "H × L × E", "join the H heads", "W_O", "output L × D",
     ]  # fmt: skip
     svg(figure)
 

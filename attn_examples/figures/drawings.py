@@ -148,7 +148,7 @@ def data_flow(
     memory : str, optional
         What answers, where it is another sequence.
     projected : bool, default False
-        Whether W_q, W_k, W_v make queries, keys and values.
+        Whether W_Q, W_K, W_V make queries, keys and values.
     heads : str, optional
         The letter for the number of heads; by default there is one, without a name.
     kv_heads : str, optional
@@ -210,7 +210,7 @@ def data_flow(
     if projected:
         flow.arrows(_LANES, 0.22)
         matrices = [
-            (f"W_{n}", x - 0.35, x + 0.35) for n, x in zip("qkv", _LANES, strict=True)
+            (f"W_{n}", x - 0.35, x + 0.35) for n, x in zip("QKV", _LANES, strict=True)
         ]
         flow.boxes("projections", *matrices)
     if heads:
@@ -233,7 +233,7 @@ def data_flow(
         flow.box(f"join the {heads} heads", _LEFT, _RIGHT, "heads")
         if projected:
             flow.arrows([_MIDDLE], 0.22)
-            flow.box("W_o", _MIDDLE - 0.35, _MIDDLE + 0.35, "projections")
+            flow.box("W_O", _MIDDLE - 0.35, _MIDDLE + 0.35, "projections")
     end = "L × D" if heads and projected else mixed
     flow.arrows([_MIDDLE], 0.34, f"output {end}")
     return flow.done()
