@@ -41,15 +41,16 @@
   all(boxes).forEach((box) => sized.observe(box));
   all(".pst-scrollable-table-container").forEach((box) => box.addEventListener("scroll", look));
 
-  // The page that is open is in sight in the list of pages; the theme's script has run before
+  // The page that is open is in sight in the list of pages, when the theme's script, which comes
+  // later, has scrolled the list to where it was
   const list = document.querySelector(".bd-sidebar-primary");
   const here = list?.querySelector(".bd-docs-nav li.active:not(:has(li.active)) > a");
-  if (here) {
+  if (here) setTimeout(() => {
     const [outer, inner] = [list, here].map((element) => element.getBoundingClientRect());
     if (inner.top < outer.top || inner.bottom > outer.bottom) {
       list.scrollTop += inner.top - outer.top - outer.height / 3;
     }
-  }
+  });
 
   // Arrows turn pages (Sphinx's own script), but not where they move something
   page.addEventListener("keydown", (event) => {

@@ -132,18 +132,18 @@ def test_the_sidebar_shows_where_one_is(visit: Visiting) -> None:
     page.evaluate("document.querySelector('.bd-sidebar-primary').scrollTop = 1e6")
     page.locator("article a[href*='concepts/']").first.click()
     page.wait_for_function(SCRIPTS_RAN)
-    here = page.locator(".bd-docs-nav li.active > a").last
-    box, bar = here.bounding_box(), page.locator(".bd-sidebar-primary").bounding_box()
-    assert box
-    assert bar
-    assert bar["y"] <= box["y"]
-    assert box["y"] + box["height"] <= bar["y"] + bar["height"]
+    page.wait_for_function("""() => {
+      const bar = document.querySelector(".bd-sidebar-primary").getBoundingClientRect();
+      const here = [...document.querySelectorAll(".bd-docs-nav li.active > a")].at(-1);
+      const { top, bottom } = here.getBoundingClientRect();
+      return bar.top <= top && bottom <= bar.bottom;
+    }""")
 
 
 def test_arrows_turn_pages_but_not_in_what_scrolls(visit: Visiting) -> None:
     page = visit("types/masks/causal.html", width=390).page
     first = page.url
-    box = page.locator("article pre[tabindex]").first
+    box = page.locator("article pre[tabindex='0'] >> visible=true").first
     box.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(200)
