@@ -1,4 +1,4 @@
-"""Fetch what the site carries of others and no Python package brings: `python conf/commands/vendor.py`.
+"""Fetch files of others that no Python package brings: `python conf/commands/vendor.py`.
 
 Takes npm packages at the versions below and checks their digests. Of KaTeX, at the version
 whose script sphinxcontrib-katex carries, it keeps the stylesheet and the woff2 fonts that

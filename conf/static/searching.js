@@ -5,7 +5,7 @@ const startSearch = (pages, synonyms) => {
   const OF_A_PAGE = 3;
   const root = document.currentScript.src;
   const stopped = new Set(`a about am an and any are as at be been by can could did do does for from
-    get had has have how i if in into is it its like me mean meaning means my need of on or our
+    get had has have how i if in into is it its like many me mean meaning means my need of on or our
     please should so tell than that the their them then there these they this those to use using was we were what whats when where which who why will with work works would you
     your`.split(/\s+/));
 
@@ -50,6 +50,7 @@ const startSearch = (pages, synonyms) => {
   engine.addAll(sections);
 
   // Each group of words that mean the same, by the cores of what one types
+  const kept = (list) => list.filter((word) => !stopped.has(fold(word)));
   const same = new Map();
   for (const group of synonyms) {
     for (const name of group) same.set(words(name).map(core).join(" "), group);
@@ -64,8 +65,8 @@ const startSearch = (pages, synonyms) => {
       const key = () => asked.slice(at, at + length).map(core).join(" ");
       while (length && !same.has(key())) length -= 1;
       if (length) {
-        const others = same.get(key()).map((name) => words(name).join(" "));
-        groups.push([asked.slice(at, at + length).join(" "), ...others]);
+        const others = same.get(key()).map(words);
+        groups.push([asked.slice(at, at + length), ...others].map((way) => kept(way).join(" ")));
       } else if (!stopped.has(fold(asked[at]))) {
         groups.push([asked[at], parts(asked[at]).join(" ")]);
       }
@@ -90,10 +91,10 @@ const startSearch = (pages, synonyms) => {
       look({});
       if (!best.size) look({ fuzzy: (term) => term.length > 3 && 0.25 });
       for (const [id, { score, terms }] of best) {
-        const one = found.get(id) ?? { ...sections[id], score: 0, answers: 0, terms: new Set() };
+        const one = found.get(id) ?? { ...sections[id], score: 0, answers: 0, terms: new Map() };
         one.score += score;
         one.answers += 1;
-        terms.forEach((term) => one.terms.add(term));
+        terms.forEach((term) => one.terms.set(term, 1 / Math.log(best.size + 2)));
         found.set(id, one);
       }
     }
@@ -102,10 +103,10 @@ const startSearch = (pages, synonyms) => {
     for (const { id, score } of engine.search(rest, { fields: ["title"], combineWith: "OR", prefix: false })) {
       if (found.has(id)) found.get(id).score += score / 2;
     }
-    const whole = asked.map(core).join(" ");
+    const gist = (text) => kept(words(text)).map(core).join(" ");
     for (const one of found.values()) {
       one.score *= (one.answers / groups.length) ** 2;
-      if (words(one.title).map(core).join(" ") === whole) one.score *= 4;
+      if (gist(one.title) === gist(query)) one.score *= 4;
     }
     const ofPage = new Map();
     return [...found.values()].sort((a, b) => b.score - a.score || a.id - b.id).filter(({ path }) => {
@@ -114,15 +115,15 @@ const startSearch = (pages, synonyms) => {
     }).slice(0, SHOWN);
   };
 
-  // The sentence that holds most of what was asked for, and the next ones while they are short
+  // The sentence that holds most of what was asked for, the rare before the common, and the next
+  // ones while they are short
   const excerpt = ({ text, terms }) => {
     const sentences = text.split(/(?<=[.?!]) (?=\p{Lu})|\n/u);
-    const holds = (sentence) => new Set(words(sentence).flatMap(pieces).map(core)
-      .filter((term) => terms.has(term))).size;
-    const counts = sentences.map(holds);
+    const counts = sentences.map((sentence) => [...new Set(words(sentence).flatMap(pieces).map(core))]
+      .reduce((sum, term) => sum + (terms.get(term) ?? 0), 0));
     let at = counts.indexOf(Math.max(...counts));
     let said = sentences[at];
-    while (said.length < 100 && sentences[at + 1]) said += ` ${sentences[at += 1]}`;
+    while (said.length < 100 && /[.?!:]$/.test(said) && sentences[at + 1]) said += ` ${sentences[at += 1]}`;
     return said.length > 240 ? `${said.slice(0, said.lastIndexOf(" ", 240))} …` : said;
   };
   const marked = (text, terms) => text.split(/([\p{L}\p{N}_]+)/u).map((piece) => {
@@ -153,7 +154,7 @@ const startSearch = (pages, synonyms) => {
       list.replaceChildren(...found.map(show));
       said.textContent = !query ? "" : !found.length
         ? `Nothing is found for “${query}”. Try another word for it.`
-        : `${found.length === SHOWN ? "The best " : ""}${found.length} ${found.length === 1 ? "place" : "places"}, the best first`;
+        : `${found.length} ${found.length === 1 ? "place" : "places, the best first"}`;
       if (!dialog && location.protocol !== "file:") {
         history.replaceState(null, "", query ? `?${new URLSearchParams({ q: query })}` : location.pathname);
       }

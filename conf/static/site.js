@@ -148,18 +148,22 @@
   });
   card.addEventListener("pointerleave", hide);
 
-  // Search, with all that it knows, is fetched when a reader turns to it; the search page is
-  // for typing
+  // Search, with all that it knows, is fetched once a reader turns to it. The search page is
+  // for typing: that its field has the focus asks for nothing yet
   const fields = all("form.bd-search input");
-  document.querySelector(".bd-search-container input")?.focus();
-  let fetched = new URLSearchParams(location.search).has("q") && fields.length === 1;
-  const find = () => {
+  let fetched = false;
+  const fetchSearch = () => {
     if (fetched) return;
     fetched = true;
-    document.head.append(Object.assign(document.createElement("script"), {
-      src: new URL("search.js", fields[0].form.action),
-      onerror: () => all(".search-found > p").forEach((line) => { line.textContent = "…"; }),
-    }));
+    const script = document.createElement("script");
+    script.src = new URL("search.js", fields[0].form.action);
+    script.onerror = () => all(".search-found > p").forEach((line) => {
+      line.textContent = "The search could not be loaded.";
+    });
+    document.head.append(script);
   };
-  fields.forEach((field) => ["focus", "input"].forEach((act) => field.addEventListener(act, find)));
+  const ownPage = document.querySelector(".bd-search-container input");
+  ownPage?.focus();
+  fields.forEach((field) => ["focus", "input"].forEach((act) => field.addEventListener(act, fetchSearch)));
+  if (ownPage && new URLSearchParams(location.search).get("q")) fetchSearch();
 })();

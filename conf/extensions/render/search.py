@@ -38,7 +38,7 @@ NOTICE = "/*! With MiniSearch, (c) Luca Ongaro, MIT licence: _static/minisearch/
 # Explanations come before names of objects, exercises and sources.
 WEIGHTS = {
     "": 1.0,
-    "exercises/": 0.5,
+    "exercises/": 0.25,
     "reference/": 0.8,
     "reference/about-build": 0.2,
     "reference/api": 0.45,
@@ -49,7 +49,9 @@ WEIGHTS = {
 }
 LEFT_OUT = {"Exercises", "Sources"}  # sections that say nothing that is not said elsewhere
 # What a page says of others: "You need: softmax" is no answer to "softmax"
-POINTERS = re.compile(r"You need:|[^.]*minutes\. Read first:")
+POINTERS = re.compile(
+    r"^You need:.*|^[^.]*minutes\. Read first:.*|^In one sentence\. |\bSee [^.]*\.$"
+)
 # No explanation is in them: code, results of checks, hints, formulas that are drawn
 SKIPPED = (
     nodes.comment, nodes.doctest_block, nodes.field_list, nodes.image, nodes.label,
@@ -59,9 +61,9 @@ SKIPPED = (
 
 FUNCTIONS = {"sqrt": "√", "text": "", "operatorname": "", "bar": "", "lfloor": "⌊", "rfloor": "⌋"}
 SIGNS = {
-    "cdot": "·", "times": "×", "infty": "∞", "top": "ᵀ", "dots": "…", "ldots": "…", "le": "≤",
+    "cdot": "·", "times": "×", "infty": "∞", "top": "ᵀ", "dots": "…", "ldots": "…", "le": "≤",  # noqa: RUF001
     "ge": "≥", "ne": "≠", "approx": "≈", "sum": "Σ", "lVert": "‖", "rVert": "‖", "pi": "π",
-    "alpha": "α", "beta": "β", "delta": "δ", "omega": "ω", "sigma": "σ", "theta": "θ",
+    "alpha": "α", "beta": "β", "delta": "δ", "omega": "ω", "sigma": "σ", "theta": "θ",  # noqa: RUF001
 }  # fmt: skip
 
 
@@ -101,17 +103,17 @@ def cut(doctree: nodes.document, sources: dict[str, str]) -> list[Section]:
         elif isinstance(node, nodes.definition_list_item) and node[0]["ids"]:
             terms = [term for term in node.children if isinstance(term, nodes.term)]
             here = begin(node[0], ", ".join(map(say, terms)))
+            node = node.children[-1]
         elif isinstance(node, nodes.citation):
             here = begin(node, sources.get(node["ids"][0], ""))
         elif isinstance(node, SKIPPED):
             return
         elif isinstance(node, (nodes.row, nodes.TextElement)):
             cells = node.children if isinstance(node, nodes.row) else [node]
-            text = "; ".join(filter(None, map(say, cells)))
+            text = POINTERS.sub("", "; ".join(filter(None, map(say, cells)))).strip()
             if here:
                 here.labels.extend(node["ids"])
-            if here and text and not POINTERS.match(text):
-                here.text.append(text.removeprefix("In one sentence. "))
+                here.text.extend([text] * bool(text))
             return
         elif here:
             here.labels.extend(node["ids"])
