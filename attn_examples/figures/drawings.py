@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
-from matplotlib.path import Path
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -426,6 +426,7 @@ def _arc(start: float, end: float, weight: float, *, lit: bool) -> PathPatch:
             1.33 * 0.35 * abs(end - start)
         )  # a Bezier curve rises to three quarters of it
         points = [(start, 0.0), (start, top), (end, top), (end, 0.0)]
-    curve = Path(points, [Path.MOVETO, *3 * [Path.CURVE4]])
+    codes = [path.Path.MOVETO, *3 * [path.Path.CURVE4]]
+    curve = path.Path(points, codes)
     alpha = 1.0 if lit else 0.55
     return PathPatch(curve, fc="none", ec=INK, lw=0.4 + 7 * weight, alpha=alpha)
