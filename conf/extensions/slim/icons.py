@@ -9,6 +9,7 @@ ICONS = {
     "angle-left": "M10 3 5 8l5 5",
     "angle-right": "M6 3l5 5-5 5",
     "bars": "M2 4h12M2 8h12M2 12h12",
+    "chevron-down": "M3 5.5l5 5 5-5",  # of a page with pages below it
     "circle-half-stroke": "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2v12M8 5h4M8 8h6M8 11h4",
     "download": "M8 2v8M4.5 6.5 8 10l3.5-3.5M2.5 13.5h11",
     "file": "M4 2h5l3 3v9H4zM9 2v3h3",
