@@ -9,7 +9,7 @@ ICONS = {
     "angle-left": "M10 3 5 8l5 5",
     "angle-right": "M6 3l5 5-5 5",
     "bars": "M2 4h12M2 8h12M2 12h12",
-    "chevron-down": "M3 6l5 5 5-5",
+    "chevron-down": "M3 5.5l5 5 5-5",  # of a page with pages below it
     "code-branch": "M5 2.5a1.5 1.5 0 1 0 0 3 1.5 1.5 0 1 0 0-3"
     "M5 10.5a1.5 1.5 0 1 0 0 3 1.5 1.5 0 1 0 0-3"
     "M11 4a1.5 1.5 0 1 0 0 3 1.5 1.5 0 1 0 0-3M5 5.5v5M11 7c0 2.5-6 1-6 3.5",
