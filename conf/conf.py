@@ -150,6 +150,7 @@ notfound_context = {
 # A page that moves leaves its old address here: {"types/old": "new.html"}, seen from the old
 # one. tests/browser/published.txt lists the addresses that must lead somewhere.
 redirects = {
+    "concepts/pitfalls": "pitfalls/index.html",
     "types/additive": "scores/additive.html",
     "types/causal": "masks/causal.html",
     "types/cross": "heads/cross.html",
@@ -159,7 +160,7 @@ redirects = {
     "types/self": "heads/self.html",
     # a step's source was one file; its objects, each with a link to its source now, are there
     **{
-        f"_modules/attn_examples/{step}": f"../../reference/api.html#api-{step}"
+        f"_modules/attn_examples/{step}": f"../../reference/api/{step}.html"
         for step in ("scores", "masks", "normalizers", "heads", "positions")
     },
 }
@@ -175,7 +176,7 @@ html_js_files = ["site.js"]
 templates_path = ["templates"]
 html_copy_source = True
 html_show_sourcelink = False
-html_use_index = False  # the reference is one page, and search finds the rest
+html_use_index = False  # the reference begins with one, and search finds the rest
 html_domain_indices = False
 html_last_updated_fmt = None
 html_context = {"default_mode": "auto", "repository_url": repository_url}

@@ -15,9 +15,20 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 
-from attn_examples.figures import INK, STEPS, heads_grid, heatmap, new_figure, steps_strip
+from attn_examples import causal_mask
+from attn_examples.figures import (
+    INK,
+    LIT,
+    STEPS,
+    arcs,
+    data_flow,
+    heads_grid,
+    heatmap,
+    new_figure,
+    steps_strip,
+)
 from tests.conftest import says
 
 mpl.use("agg")
@@ -63,9 +74,9 @@ def tokens(count: int, name: str = "token") -> list[str]:
 
 @pytest.mark.parametrize("length", [1, 3, 12])
 def test_a_small_map_prints_its_numbers(length: int) -> None:
-    weights = torch.rand(length, length)
+    weights = 0.01 + torch.rand(length, length)  # none rounds to 0
     figure = heatmap(weights, tokens(length), title="a title")
-    (ax,) = figure.axes
+    ax, _ = figure.axes
     assert ax.get_title() == "a title"
     assert labels(ax, "x") == labels(ax, "y") == tokens(length)
     assert numbers(ax) == [f"{w:.2f}".removeprefix("0") for w in weights.flatten().tolist()]
@@ -74,7 +85,7 @@ def test_a_small_map_prints_its_numbers(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [13, 30])
-def test_a_large_map_has_a_bar_in_place_of_numbers(length: int) -> None:
+def test_a_large_map_has_no_numbers(length: int) -> None:
     weights = torch.rand(length, length)
     figure = heatmap(weights, tokens(length))
     ax, bar = figure.axes
@@ -84,14 +95,24 @@ def test_a_large_map_has_a_bar_in_place_of_numbers(length: int) -> None:
     assert "<image" not in svg(figure)  # a bitmap could not go into a page
 
 
-def test_numbers_and_bar_take_turns() -> None:
-    weights = torch.rand(3, 14)
-    assert len(heatmap(weights).axes) == 2
-    assert len(heatmap(weights, values=True).axes) == 1
+def test_numbers_can_be_asked_for_and_refused() -> None:
+    weights = torch.rand(3, 14) + 0.01  # none rounds to 0
+    assert numbers(heatmap(weights).axes[0]) == []
     assert len(numbers(heatmap(weights, values=True).axes[0])) == 42
-    assert len(heatmap(weights[:, :3]).axes) == 1
-    assert len(heatmap(weights[:, :3], values=False).axes) == 2
+    assert len(numbers(heatmap(weights[:, :3]).axes[0])) == 9
     assert numbers(heatmap(weights[:, :3], values=False).axes[0]) == []
+
+
+def test_a_map_of_its_own_has_a_scale_and_names_its_axes() -> None:
+    for length in (3, 30):
+        ax, bar = heatmap(torch.full((length, length), 0.5)).axes
+        assert bar.get_ylim() == (0.0, 0.5)
+        assert (ax.get_ylabel(), ax.get_xlabel()) == ("asks", "answers")
+        assert ax.xaxis.get_label_position() == "top"
+    ax, _ = heatmap(torch.rand(3, 3), names=("query", "key")).axes
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("query", "key")
+    ax, _ = heatmap(torch.rand(3, 3), names=None).axes
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("", "")
 
 
 def test_labels_of_rows_and_columns() -> None:
@@ -103,7 +124,7 @@ def test_labels_of_rows_and_columns() -> None:
         ((None, columns), (["0", "1", "2"], columns)),
         ((rows, columns), (rows, columns)),
     ]:
-        (ax,) = heatmap(weights, *given).axes
+        ax, _ = heatmap(weights, *given).axes
         assert (labels(ax, "y"), labels(ax, "x")) == expected
     assert labels(heatmap(torch.rand(30, 30)).axes[0], "x") == [str(j) for j in range(0, 30, 3)]
 
@@ -111,7 +132,7 @@ def test_labels_of_rows_and_columns() -> None:
 def test_cells_have_the_colours_of_viridis_and_zeros_are_blank() -> None:
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.5, 0.0], [1e-9, 0.1, 2.0]])
     for top, vmax in [(2.0, None), (1.0, 1.0), (4.0, 4)]:
-        (ax,) = heatmap(weights, vmax=vmax).axes
+        ax, _ = heatmap(weights, vmax=vmax).axes
         drawn = cells(ax)
         expected = mpl.colormaps["viridis"](weights.double().numpy() / top)
         blank = (weights == 0).numpy()
@@ -119,18 +140,31 @@ def test_cells_have_the_colours_of_viridis_and_zeros_are_blank() -> None:
         assert (drawn[~blank] == expected[~blank]).all()
         assert ax.get_xlim() == (-0.5, 2.5)
         assert ax.get_ylim() == (2.5, -0.5)  # the first query is at the top
-    assert numbers(ax) == ["1.00", "0", "0", ".25", ".50", "0", ".00", ".10", "2.00"]
+    assert numbers(ax) == ["1.00", ".25", ".50", ".10", "2.00"]  # 1e-9 has a colour alone
 
 
 def test_numbers_stand_out_from_their_cells() -> None:
-    (ax,) = heatmap(torch.tensor([[0.0, 0.1, 1.0]])).axes
-    assert [text.get_color() for text in ax.texts] == [INK, "#ffffff", "#000000"]
+    weights = torch.linspace(0.05, 1.0, 12).view(1, 12)
+    ax, _ = heatmap(weights).axes
+    for text, color in zip(ax.texts, cells(ax)[0], strict=True):
+        assert contrast(mpl.colors.to_rgb(text.get_color()), color) >= 4.5
+
+
+def contrast(one: Any, other: Any) -> float:
+    """Return WCAG's contrast of two colours."""
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(color: Any) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
 def test_a_map_of_zeros_is_blank() -> None:
-    (ax,) = heatmap(torch.zeros(3, 3)).axes
+    ax, _ = heatmap(torch.zeros(3, 3)).axes
     assert (cells(ax) == 0).all()
-    assert numbers(ax) == ["0"] * 9
+    assert numbers(ax) == []
 
 
 @pytest.mark.parametrize(("vmax", "pointed"), [(None, False), (1.0, False), (0.5, True)])
@@ -174,7 +208,7 @@ def test_dollar_signs_are_tokens_not_formulas() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_takes_any_kind_of_floating_point(dtype: torch.dtype) -> None:
     weights = torch.eye(3, dtype=dtype, requires_grad=True)
-    assert numbers(heatmap(weights).axes[0]) == ["1.00", "0", "0", "0"] * 2 + ["1.00"]
+    assert numbers(heatmap(weights).axes[0]) == ["1.00"] * 3
 
 
 NOT_A_MAP = [
@@ -255,12 +289,12 @@ KINDS: list[tuple[Any, list[str]]] = [
 
 @pytest.mark.parametrize(("given", "expected"), KINDS)
 def test_takes_any_sequence_of_labels(given: Any, expected: list[str]) -> None:
-    (ax,) = heatmap(torch.eye(2), given).axes
+    ax, _ = heatmap(torch.eye(2), given).axes
     assert labels(ax, "x") == labels(ax, "y") == expected
-    (ax,) = heatmap(torch.rand(3, 2), columns=given).axes
+    ax, _ = heatmap(torch.rand(3, 2), columns=given).axes
     assert labels(ax, "x") == expected
     grid = heads_grid(torch.rand(2, 2, 2), given, titles=given)
-    assert [ax.get_title() for ax in grid.axes] == expected
+    assert [ax.get_title() for ax in grid.axes[:-1]] == expected
     assert labels(grid.axes[0], "y") == expected
 
 
@@ -279,6 +313,8 @@ WRONG_KINDS: list[tuple[dict[str, Any], str]] = [
         *WRONG_KINDS,
         ({"vmax": "big"}, "vmax ('big') must be a number"),
         ({"title": 5}, "title (int) must be a str"),
+        ({"names": "ab"}, "names ('ab') must be a tuple of two str, or None"),
+        ({"names": ("a", 1)}, "names (('a', 1)) must be a tuple of two str, or None"),
         ({"values": np.eye(3)}, "values (ndarray) must be True or False"),
         ({"ax": np.array([None, None])}, "ax (ndarray) must be one matplotlib Axes"),
     ],
@@ -328,8 +364,10 @@ def test_a_grid_has_a_map_for_each_head(
 ) -> None:
     weights = torch.rand(heads, length, length)
     figure = heads_grid(weights, tokens(length), per_line=per_line)
-    assert len(figure.axes) == grid[0] * grid[1]
-    shown, unused = figure.axes[:heads], figure.axes[heads:]
+    *axes, bar = figure.axes
+    assert len(axes) == grid[0] * grid[1]
+    assert bar.get_ylim() == (0.0, 1.0)
+    shown, unused = axes[:heads], axes[heads:]
     assert [ax.get_title() for ax in shown] == [f"head {h}" for h in range(heads)]
     assert not any(ax.axison for ax in unused)
     for h, ax in enumerate(shown):
@@ -346,11 +384,11 @@ def test_a_grid_has_the_titles_and_labels_it_is_given() -> None:
     figure = heads_grid(
         torch.rand(2, 3, 5), tokens(3, "query"), tokens(5, "key"), titles=["first", "second"]
     )
-    left, right = figure.axes
+    left, right, _ = figure.axes
     assert (left.get_title(), right.get_title()) == ("first", "second")
     assert (labels(left, "y"), labels(left, "x")) == (tokens(3, "query"), tokens(5, "key"))
     assert (labels(right, "y"), labels(right, "x")) == ([], tokens(5, "key"))
-    assert {ax.title.get_color() for ax in figure.axes} == {INK}
+    assert {ax.title.get_color() for ax in (left, right)} == {INK}
 
 
 @pytest.mark.parametrize(
@@ -390,6 +428,7 @@ def test_a_grid_has_the_titles_and_labels_it_is_given() -> None:
             )
             for name, count in [("titles", 2), ("rows", 3), ("columns", 5)]
         ),
+        (torch.rand(2, 3, 3), {"vmax": 0.0}, ValueError, "vmax (0.0) must be positive and finite"),
         (torch.rand(2, 3, 3), {"per_line": 0}, ValueError, "per_line (0) must be at least 1"),
         (
             torch.rand(2, 3, 3),
@@ -495,3 +534,153 @@ def test_a_note_is_text() -> None:
     with pytest.raises(TypeError, match=says("note (int) must be a str")):
         steps_strip("mask", note=5)  # type: ignore[arg-type]
     assert r"$\nonsense$" in svg(steps_strip(note=r"$\nonsense$"))
+
+
+# A sentence with arcs
+
+
+def test_an_arc_is_as_thick_as_its_weight() -> None:
+    row = torch.tensor([0.1, 0.0, 0.6, 0.3])
+    figure = arcs(row, tokens(4), asks=3)
+    (ax,) = figure.axes
+    drawn = [patch for patch in ax.patches if isinstance(patch, PathPatch)]
+    thick = {
+        tuple(np.asarray(patch.get_path().vertices)[[0, -1], 0]): patch.get_linewidth()
+        for patch in drawn
+    }
+    assert numbers(ax) == ["token0", ".10", "token1", "token2", ".60", "token3", ".30"]
+    places = {text.get_text(): text.get_position()[0] for text in ax.texts}
+    asks = places["token3"]
+    width = [thick[asks, places[f"token{i}"]] for i in (0, 2, 3)]
+    assert np.allclose(np.diff(width), 7 * np.diff([0.1, 0.6, 0.3]))  # in points, for each 1
+    assert set(thick) == {(asks, places[f"token{i}"]) for i in (0, 2, 3)}  # none for .00
+    lit = [text for text in ax.texts if text.get_fontweight() == "bold"]
+    assert [text.get_text() for text in lit] == ["token2", ".60", "token3", ".30"]
+    box = ax.texts[5].get_bbox_patch()
+    assert box is not None
+    assert mpl.colors.same_color(box.get_facecolor(), LIT)
+    svg(figure)
+
+
+def test_another_arc_can_be_lit() -> None:
+    figure = arcs(torch.tensor([0.1, 0.6, 0.3]), ["a", "$b$", "c"], asks=0, answers=2)
+    (ax,) = figure.axes
+    bold = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
+    assert bold == ["a", ".10", "c", ".30"]
+    assert "$b$" in svg(figure)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        (([0.5], ["a"], 0), TypeError, "weights (list) must be a torch.Tensor"),
+        (
+            (torch.rand(2, 2), ["a", "b"], 0),
+            ValueError,
+            "weights has shape (2, 2) but arcs are drawn from one row, (L,)",
+        ),
+        (
+            (torch.tensor([]), [], 0),
+            ValueError,
+            "weights has shape (0,) but arcs are drawn from one row, (L,)",
+        ),
+        (
+            (torch.tensor([1.5, -0.5]), ["a", "b"], 0),
+            ValueError,
+            "weights holds 1.5 but must lie between 0 and 1",
+        ),
+        (
+            (torch.tensor([float("nan")]), ["a"], 0),
+            ValueError,
+            "weights holds nan but must lie between 0 and 1",
+        ),
+        ((torch.eye(2)[0], ["a"], 0), ValueError, "tokens has 1 labels but the map has 2 of them"),
+        ((torch.eye(2)[0], ["a", "b"], 2), ValueError, "asks (2) must be less than 2, the tokens"),
+        ((torch.eye(2)[0], ["a", "b"], -1), ValueError, "asks (-1) must be at least 0"),
+        ((torch.eye(2)[0], ["a", "b"], "a"), TypeError, "asks ('a') must be a whole number"),
+    ],
+)
+def test_arcs_refuse(given: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        arcs(*given)
+
+
+# The flow of data
+
+
+def words(figure: Figure) -> list[str]:
+    """Return what a drawing says, from top to bottom."""
+    (ax,) = figure.axes
+    return [t.get_text() for t in ax.texts if t.get_text()]
+
+
+def test_the_flow_of_plain_attention() -> None:
+    assert words(data_flow(source=None)) == [
+        "query\nL × E", "key\nS × E", "value\nS × E_v", "1 score", "query · key / √E",
+        "scores L × S", "2 mask", "none", "3 normalize", "softmax", "weights L × S", "4 mix",
+        "weights · values", "output L × E_v",
+    ]  # fmt: skip
+
+
+def test_the_flow_of_a_module_with_groups_and_a_context() -> None:
+    figure = data_flow(
+        source="x", memory="context", projected=True, heads="H", kv_heads="G", score="cosine"
+    )
+    assert words(figure) == [
+        "x   L × D", "context   S × D", "W_Q", "W_K", "W_V",
+        "split into H heads, G of keys and values",
+        "query\nH × L × E", "key\nG × S × E", "value\nG × S × E", "1 score", "cosine",
+        "scores H × L × S", "2 mask", "none", "3 normalize", "softmax", "weights H × L × S",
+        "4 mix", "weights · values", "H × L × E", "join the H heads", "W_O", "output L × D",
+    ]  # fmt: skip
+    svg(figure)
+
+
+@pytest.mark.parametrize("changed", [(), ("mask",), ("source", "mix"), ("projections", "heads")])
+def test_a_flow_lights_what_changes(changed: tuple[str, ...]) -> None:
+    figure = data_flow(*changed, projected=True, heads="H")
+    (ax,) = figure.axes
+    boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    parts = ["source", *["projections"] * 3, "heads", *STEPS, "heads", "projections"]
+    assert [mpl.colors.same_color(box.get_facecolor(), LIT) for box in boxes] == [
+        part in changed for part in parts
+    ]
+    assert {text.get_color() for text in ax.texts if text.get_text()} <= {INK, "#000000"}
+
+
+def test_a_flow_shows_an_example_of_the_mask() -> None:
+    (ax,) = data_flow("mask", allowed=causal_mask(3, 5)).axes
+    squares = [patch for patch in ax.patches if type(patch) is Rectangle]
+    filled = [mpl.colors.to_rgba(patch.get_facecolor())[3] == 1 for patch in squares]
+    assert torch.equal(torch.tensor(filled).view(3, 5), causal_mask(3, 5))
+    corners = torch.tensor([patch.get_xy() for patch in squares]).view(3, 5, 2)
+    assert (corners[:, 1:, 0] > corners[:, :-1, 0]).all()  # keys from left to right
+    assert (corners[1:, :, 1] < corners[:-1, :, 1]).all()  # queries from top to bottom
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "error", "sentence"),
+    [
+        (
+            ("softmax",),
+            {},
+            ValueError,
+            "changed ('softmax') must be one of: source, projections, heads, score, mask, "
+            "normalize, mix",
+        ),
+        ((), {"score": None}, TypeError, "score (NoneType) must be a str"),
+        ((), {"heads": 3}, TypeError, "heads (int) must be a str"),
+        ((), {"allowed": [[True]]}, TypeError, "allowed (list) must be a Tensor"),
+        (
+            (),
+            {"allowed": torch.ones(2, 3, 3, dtype=torch.bool)},
+            ValueError,
+            "allowed has shape (2, 3, 3) but must be (L, S)",
+        ),
+    ],
+)
+def test_a_flow_refuses(
+    changed: Any, settings: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        data_flow(*changed, **settings)

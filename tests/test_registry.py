@@ -176,6 +176,16 @@ def change(project: Path, file: str, old: str, new: str) -> None:
             "",
             [f"{DOT}: “cosine” does not say what it changes: add “changes”."],
         ),
+        (
+            "docs/reference/api/scores.md",
+            "{mechanisms} reference",
+            "{mechanisms} scores",
+            [
+                "attn_examples.scores has no page in the reference: begin "
+                "docs/reference/api/scores.md with '(api-scores)=\\n# Step 1: scores\\n\\n"
+                "```{mechanisms} reference\\n```\\n'."
+            ],
+        ),
         (DOT, '"papers"', '"paper"', [f"MECHANISMS in {DOT} has the unknown field 'paper'."]),
         (
             DOT,

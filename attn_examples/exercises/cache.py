@@ -28,7 +28,7 @@ from attn_examples.exercises.variations import (
 __all__: list[str] = []
 
 _CACHE = "formulas/cost.html#the-kv-cache"
-_CACHE_CORNER = f"{PITFALLS}#causal-but-from-the-wrong-corner"
+_CACHE_CORNER = f"{PITFALLS}/empty-rows-and-corners.html#causal-but-from-the-wrong-corner"
 
 
 def changed_step(
@@ -111,7 +111,7 @@ _CACHE_MISTAKES: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
         ("unmasked", "there is no causal mask: new tokens see those after them", _CACHE),
         ("strict", "a new token does not see itself", _CACHE),
         ("next", "a new token sees the next one too: the diagonal is off by one", _CACHE),
-        ("inverted", "the causal mask is inverted", f"{PITFALLS}#the-mask-is-inverted"),
+        ("inverted", "the causal mask is inverted", f"{PITFALLS}/masks.html#the-mask-is-inverted"),
         ("new-first", "the new keys and values are put before the old ones", _CACHE),
         ("keys-first", "the new keys are put before the old ones, the new values after", _CACHE),
         ("values-first", "the new values are put before the old ones, the new keys after", _CACHE),

@@ -15,7 +15,7 @@ from attn_examples.exercises.spec import TOLERANCE, FunctionExercise
 
 __all__: list[str] = []
 
-PITFALLS = "concepts/pitfalls.html"
+PITFALLS = "concepts/pitfalls"
 _LARGEST = 10**5  # numbers in a part of an answer: none that is right has as many
 
 

@@ -102,7 +102,9 @@ class Examiner:
             found = self._wrong()
         except UnreadableError as error:
             page = (
-                f"{PITFALLS}#a-mask-of-zeros-and-ones-is-added" if "a mask is" in str(error) else ""
+                f"{PITFALLS}/masks.html#a-mask-of-zeros-and-ones-is-added"
+                if "a mask is" in str(error)
+                else ""
             )
             found = [Finding("essential", _ended(str(error)), page=page)]
         return [*found, *self._noticed()]
@@ -224,7 +226,7 @@ class Examiner:
             "essential",
             "Two calls with the same input disagree, as they do when dropout is left on or "
             "random numbers are drawn: at evaluation the same input must give the same output.",
-            page=f"{PITFALLS}#dropout-at-evaluation",
+            page=f"{PITFALLS}/weights-and-heads.html#dropout-at-evaluation",
             mistakes=("dropout",),
         )
 
@@ -260,7 +262,7 @@ class Examiner:
                 f"Your function takes `({own})`, but it is called by position with "
                 f"`({wanted})`, torch's order."
             )
-            page = f"{PITFALLS}#arguments-in-another-order"
+            page = f"{PITFALLS}/projections-and-shapes.html#arguments-in-another-order"
             return [self._with_example("essential", sentence, page, tried, ("argument-order",))]
         steps = self.exercise.steps or self.exercise.returns
         groups = self.exercise.groups
@@ -330,7 +332,7 @@ class Examiner:
         if bad.got is None:
             hint, hinted = _hint(bad.trouble, self.function)
             if "view size is not compatible" in bad.trouble:
-                page = f"{PITFALLS}#view-where-transpose-was-needed"
+                page = f"{PITFALLS}/projections-and-shapes.html#view-where-transpose-was-needed"
             joined = re.search(r"must match except in dimension (\d)", bad.trouble)
             if "past_key" in self.exercise.parameters and joined and joined[1] != "2":
                 hint = " Only the positions may grow: join along dim=-2."
@@ -781,7 +783,7 @@ def _known_warning(warned: dict[str, None]) -> Finding | None:
                 "actionable",
                 "torch warns of `.T` on a tensor that has not two dimensions: it turns all of "
                 "them around, the batch included; `.transpose(-2, -1)` swaps the last two.",
-                page=f"{PITFALLS}#t-on-a-tensor-with-three-dimensions",
+                page=f"{PITFALLS}/projections-and-shapes.html#t-on-a-tensor-with-three-dimensions",
                 mistakes=("T",),
             )
         if "Implicit dimension choice" in text:
@@ -789,7 +791,7 @@ def _known_warning(warned: dict[str, None]) -> Finding | None:
                 "actionable",
                 "torch warns of a softmax without `dim`: it guesses one, not the last; "
                 "write `dim=-1`.",
-                page=f"{PITFALLS}#softmax-over-the-wrong-dimension",
+                page=f"{PITFALLS}/weights-and-heads.html#softmax-over-the-wrong-dimension",
                 mistakes=("softmax-no-dim",),
             )
     return None

@@ -33,7 +33,7 @@ __all__: list[str] = []
 
 FOUR = ("scores", "masked", "weights", "output")
 _PAGE = "formulas/scaled-dot-product.html#from-the-sentence-to-matrices"
-_NOTHING = f"{PITFALLS}#every-key-of-a-row-is-masked"
+_NOTHING = f"{PITFALLS}/empty-rows-and-corners.html#every-key-of-a-row-is-masked"
 
 
 def _qkv(draw: Draw, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,11 +97,11 @@ def _late_trap(how: str) -> Trap:
                 "the mask comes after the softmax and each row is divided by the sum of what is "
                 "left: here that is 0, as it is where nothing is allowed",
                 partial(_late, how, replaced),
-                f"{PITFALLS}#the-mask-comes-after-the-softmax",
+                f"{PITFALLS}/masks.html#the-mask-comes-after-the-softmax",
             )
             for replaced in (float("nan"), 0.0)
         ),
-        f"{PITFALLS}#the-mask-comes-after-the-softmax",
+        f"{PITFALLS}/masks.html#the-mask-comes-after-the-softmax",
     )
 
 
@@ -200,14 +200,14 @@ _RETURNED = tuple(
             "return-averaged",
             "mean",
             "the weights are averaged over the heads, as torch's module does by default",
-            f"{PITFALLS}#weights-averaged-over-heads",
+            f"{PITFALLS}/weights-and-heads.html#weights-averaged-over-heads",
         ),
         ("return-batch", "batch", "the weights are averaged over the batch", _PAGE),
         (
             "return-summed",
             "summed",
             "the weights are summed over the heads",
-            f"{PITFALLS}#weights-averaged-over-heads",
+            f"{PITFALLS}/weights-and-heads.html#weights-averaged-over-heads",
         ),
     )
 )
@@ -238,7 +238,7 @@ _LOUD = Trap(
                 "forbidden scores are filled with a number such as -100, which large scores reach; "
                 "use -inf",
                 partial(wrong_attention, "zero", {"fill": fill}),
-                f"{PITFALLS}#a-large-negative-number-for-minus-infinity",
+                f"{PITFALLS}/empty-rows-and-corners.html#a-large-negative-number-for-minus-infinity",
             )
             for fill in (-100.0, -50.0, -20.0, -1000.0)
         ),
@@ -355,7 +355,7 @@ FOUR_STEPS = FunctionExercise(
                     "masked-finite",
                     "forbidden scores are filled with a large negative number; -inf is wanted, "
                     "which no score can reach",
-                    f"{PITFALLS}#a-large-negative-number-for-minus-infinity",
+                    f"{PITFALLS}/empty-rows-and-corners.html#a-large-negative-number-for-minus-infinity",
                     {"fill": -1e9},
                 ),
             ),
@@ -375,13 +375,13 @@ FOUR_STEPS = FunctionExercise(
                     "weights-unmasked",
                     "ignored",
                     "the softmax is taken of the scores and not of the masked ones",
-                    f"{PITFALLS}#no-mask-at-all",
+                    f"{PITFALLS}/masks.html#no-mask-at-all",
                 ),
                 (
                     "weights-mask-after",
                     "after",
                     "the softmax is taken of the unmasked scores, and the mask comes after it",
-                    f"{PITFALLS}#the-mask-comes-after-the-softmax",
+                    f"{PITFALLS}/masks.html#the-mask-comes-after-the-softmax",
                 ),
             )
         ),
@@ -537,7 +537,7 @@ PROJECTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
             "width",
             "the scores are divided by the square root of the width of the input, embed_dim, and "
             "not of the queries",
-            f"{PITFALLS}#scaled-by-the-width-of-the-model",
+            f"{PITFALLS}/scores.html#scaled-by-the-width-of-the-model",
         ),
         (
             "projection-transposed",
@@ -624,7 +624,7 @@ _SELF_MISTAKES = (
             "T",
             "`.T` turns all dimensions of the keys around, where the last two should be swapped",
             partial(_reversed_self, scale),
-            f"{PITFALLS}#t-on-a-tensor-with-three-dimensions",
+            f"{PITFALLS}/projections-and-shapes.html#t-on-a-tensor-with-three-dimensions",
         )
         for scale in (False, True)
     ),

@@ -138,7 +138,7 @@ EXPLAIN_SCALE = StatementExercise(
             "With 8 heads and embed_dim 512 the divisor is the square root of 512.",
             False,
             "it is the square root of head_dim, 64, which is 8",
-            f"{PITFALLS}#scaled-by-the-width-of-the-model",
+            f"{PITFALLS}/scores.html#scaled-by-the-width-of-the-model",
         ),
         Statement(
             "Dividing after the softmax would do the same.",

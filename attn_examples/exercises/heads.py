@@ -30,9 +30,9 @@ from attn_examples.exercises.variations import (
 
 __all__: list[str] = []
 
-_VIEW = f"{PITFALLS}#view-where-transpose-was-needed"
-_AVERAGED = f"{PITFALLS}#heads-averaged-not-joined"
-_PROJECTION = f"{PITFALLS}#no-output-projection"
+_VIEW = f"{PITFALLS}/projections-and-shapes.html#view-where-transpose-was-needed"
+_AVERAGED = f"{PITFALLS}/weights-and-heads.html#heads-averaged-not-joined"
+_PROJECTION = f"{PITFALLS}/weights-and-heads.html#no-output-projection"
 _WHO_DOES = "concepts/queries-keys-values.html#who-does-what"
 _STEP = "concepts/multi-head-step-by-step.html#step-6-join-the-heads-and-project-once-more"
 _SPLITS = "concepts/multi-head-step-by-step.html#step-2-queries-keys-and-values-for-each-head"
@@ -353,13 +353,13 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "heads-ignored",
         "num_heads is ignored: there is one head as wide as the input",
-        f"{PITFALLS}#num-heads-is-accepted-and-ignored",
+        f"{PITFALLS}/projections-and-shapes.html#num-heads-is-accepted-and-ignored",
         {"split": "ignored"},
     ),
     (
         "heads-ignored",
         "there is one head as wide as the input, though its scale is that of num_heads",
-        f"{PITFALLS}#num-heads-is-accepted-and-ignored",
+        f"{PITFALLS}/projections-and-shapes.html#num-heads-is-accepted-and-ignored",
         {"split": "scaled"},
     ),
     # before the next two, which with one head are the same
@@ -416,7 +416,7 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "projection-small",
         "one small projection serves the slice of each head, where the whole vector is projected",
-        f"{PITFALLS}#one-small-projection-for-all-heads",
+        f"{PITFALLS}/projections-and-shapes.html#one-small-projection-for-all-heads",
         {"project": "small"},
     ),
     *(
@@ -441,7 +441,7 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "across-batch",
         "batch and positions are swapped: each token looks at the other sequences of the batch",
-        f"{PITFALLS}#batch-and-sequence-swapped",
+        f"{PITFALLS}/projections-and-shapes.html#batch-and-sequence-swapped",
         {"project": "across-batch"},
     ),
 )
@@ -516,7 +516,7 @@ MULTI_HEAD = FunctionExercise(
             partial(_multi_case, "nothing"),
             _HEADS_SIZES,
             never_allowed(lambda style: partial(changed_multi_head, style, {})),
-            f"{PITFALLS}#every-key-of-a-row-is-masked",
+            f"{PITFALLS}/empty-rows-and-corners.html#every-key-of-a-row-is-masked",
         ),
     ),
 )

@@ -14,8 +14,8 @@ from attn_examples.exercises.spec import Case, Draw, FunctionExercise, Mistake, 
 __all__: list[str] = []
 
 _CAUSAL = "types/masks/causal.html#formula"
-_CORNER = f"{PITFALLS}#causal-but-from-the-wrong-corner"
-_INVERTED = f"{PITFALLS}#the-mask-is-inverted"
+_CORNER = f"{PITFALLS}/empty-rows-and-corners.html#causal-but-from-the-wrong-corner"
+_INVERTED = f"{PITFALLS}/masks.html#the-mask-is-inverted"
 _FORMULA = "formulas/masks.html#three-masks-and-their-combinations"
 _AXIS = "formulas/masks.html#the-right-axis"
 

@@ -68,7 +68,7 @@ MEASURE_COST = ValueExercise(
         WrongValue("no-batch", _pairs(3), "the count for one sequence", _COST),
         WrongValue("no-heads", _pairs(2), "the count with one head for each sequence, as when the "
                    "weights are averaged over heads",
-                   "concepts/pitfalls.html#weights-averaged-over-heads"),
+                   "concepts/pitfalls/weights-and-heads.html#weights-averaged-over-heads"),
         WrongValue("linear", _pairs(6, 1), "one number for each query: each query has a weight for "
                    "every key", _COST),
         WrongValue("length", _pairs(1, 1), "the length alone", _COST),

@@ -121,7 +121,7 @@ PREDICT_ZERO_ROWS = ValueExercise(
                    "key 2",
                    "types/masks/causal.html#formula"),
         WrongValue("inverted", [3], "the row that sees nothing if the causal mask is inverted",
-                   f"{PITFALLS}#the-mask-is-inverted"),
+                   f"{PITFALLS}/masks.html#the-mask-is-inverted"),
         WrongValue("all", [0, 1, 2, 3], "every row, but rows 2 and 3 see key 2", _ROWS),
     ),
     page=_ROWS,
@@ -165,9 +165,9 @@ PREDICT_PARAMETERS = ValueExercise(
     wrong=lambda: (
         WrongValue("no-bias", 576, "the count without the biases", _COUNT),
         WrongValue("no-output", 468, "the count without the output projection",
-                   f"{PITFALLS}#no-output-projection"),
+                   f"{PITFALLS}/weights-and-heads.html#no-output-projection"),
         WrongValue("no-output-no-bias", 432, "the count without the output projection and without "
-                   "biases", f"{PITFALLS}#no-output-projection"),
+                   "biases", f"{PITFALLS}/weights-and-heads.html#no-output-projection"),
         WrongValue("times-heads", 1872, "three times as many: the heads share out the width, they "
                    "do not multiply it", _COUNT),
         WrongValue("times-heads-no-bias", 1728, "three times as many, and without the biases: the "
@@ -176,9 +176,9 @@ PREDICT_PARAMETERS = ValueExercise(
         WrongValue("times-heads-inputs", 1560, "the count if each head's queries, keys and values "
                    "were 12 wide", _COUNT),
         WrongValue("small", 80, "the count for one head's slice of 4 numbers",
-                   f"{PITFALLS}#one-small-projection-for-all-heads"),
+                   f"{PITFALLS}/projections-and-shapes.html#one-small-projection-for-all-heads"),
         WrongValue("small", 240, "the count if each head projected its own slice of 4 numbers",
-                   f"{PITFALLS}#one-small-projection-for-all-heads"),
+                   f"{PITFALLS}/projections-and-shapes.html#one-small-projection-for-all-heads"),
         WrongValue("one", 156, "one projection of the four", _COUNT),
         WrongValue("one-no-bias", 144, "one matrix, without its bias", _COUNT),
         WrongValue("to-one-head", 208, "the count if each projection led to one head's width, 12 "
@@ -186,7 +186,8 @@ PREDICT_PARAMETERS = ValueExercise(
         WrongValue("output-bias", 588, "the count with a bias at the output projection "
                    "alone", _COUNT),
         WrongValue("averaged", 528, "the count if the heads were averaged, so that the output "
-                   "projection is 4 to 12", f"{PITFALLS}#heads-averaged-not-joined"),
+                   "projection is 4 to 12",
+                   f"{PITFALLS}/weights-and-heads.html#heads-averaged-not-joined"),
     ),
     page=_COUNT,
     tolerance=1e-9,

@@ -72,7 +72,7 @@ def _in_dim_plain(other: Callable[[Tensor, int], int], scores: Tensor, dim: int)
 
 
 def _other_dims() -> tuple[Mistake, ...]:
-    page = f"{PITFALLS}#softmax-over-the-wrong-dimension"
+    page = f"{PITFALLS}/weights-and-heads.html#softmax-over-the-wrong-dimension"
     others: tuple[tuple[str, str, Callable[[Tensor, int], int]], ...] = (
         (
             "dim-last",
@@ -132,7 +132,7 @@ MISTAKES = (
         "softmax-all",
         "one softmax runs over all numbers together",
         lambda s, d: s.flatten().softmax(0).view_as(s),
-        f"{PITFALLS}#softmax-over-the-wrong-dimension",
+        f"{PITFALLS}/weights-and-heads.html#softmax-over-the-wrong-dimension",
     ),
     Mistake(
         "softmax-twice",
@@ -305,14 +305,14 @@ _TRAPS = (
                     "masked-row-nan",
                     NOTHING_DIVIDED,
                     lambda s, d: s.softmax(d),
-                    f"{PITFALLS}#every-key-of-a-row-is-masked",
+                    f"{PITFALLS}/empty-rows-and-corners.html#every-key-of-a-row-is-masked",
                 ),
                 Mistake(
                     "masked-row-even",
                     "-inf is turned into a large finite number: where all are equal, all get the "
                     "same weight",
                     partial(_filled, -1e9),
-                    f"{PITFALLS}#a-large-negative-number-for-minus-infinity",
+                    f"{PITFALLS}/empty-rows-and-corners.html#a-large-negative-number-for-minus-infinity",
                 ),
                 Mistake(
                     "masked-everything-nan",

@@ -176,13 +176,13 @@ HEAD_SCALES: tuple[tuple[str, str, str, dict[str, Any]], ...] = tuple(
             "scale-embed",
             "the scores are divided by the square root of embed_dim, the width of all heads "
             "together, and not of head_dim",
-            f"{PITFALLS}#scaled-by-the-width-of-the-model",
+            f"{PITFALLS}/scores.html#scaled-by-the-width-of-the-model",
             lambda q, k: (q.shape[-1] * q.shape[-3]) ** 0.5,
         ),
         (
             "scale-heads",
             "the scores are divided by the square root of the number of heads, not of head_dim",
-            f"{PITFALLS}#scaled-by-the-width-of-the-model",
+            f"{PITFALLS}/scores.html#scaled-by-the-width-of-the-model",
             lambda q, k: q.shape[-3] ** 0.5,
         ),
     )
@@ -203,7 +203,7 @@ LATE_SCALE = (
     f"{SOFTMAX_PAGE}#why-the-square-root-of-head-dim",
     {"normalizing": "late-scale"},
 )
-_DIMS = f"{PITFALLS}#softmax-over-the-wrong-dimension"
+_DIMS = f"{PITFALLS}/weights-and-heads.html#softmax-over-the-wrong-dimension"
 SOFTMAXES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "softmax-queries",
@@ -260,14 +260,19 @@ MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "mask-inverted",
         "the mask is inverted: what is True is hidden, but True means allowed",
-        f"{PITFALLS}#the-mask-is-inverted",
+        f"{PITFALLS}/masks.html#the-mask-is-inverted",
         {"masking": "inverted"},
     ),
-    ("mask-ignored", "the mask is ignored", f"{PITFALLS}#no-mask-at-all", {"masking": "ignored"}),
+    (
+        "mask-ignored",
+        "the mask is ignored",
+        f"{PITFALLS}/masks.html#no-mask-at-all",
+        {"masking": "ignored"},
+    ),
     (
         "mask-after",
         "the mask comes after the softmax: the rows no longer sum to 1",
-        f"{PITFALLS}#the-mask-comes-after-the-softmax",
+        f"{PITFALLS}/masks.html#the-mask-comes-after-the-softmax",
         {"masking": "after"},
     ),
     (
@@ -292,13 +297,13 @@ MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "mask-added",
         "the mask is added to the scores as zeros and ones",
-        f"{PITFALLS}#a-mask-of-zeros-and-ones-is-added",
+        f"{PITFALLS}/masks.html#a-mask-of-zeros-and-ones-is-added",
         {"masking": "added"},
     ),
     (
         "mask-subtracted",
         "1 is taken off the forbidden scores, which still get a weight; -inf is wanted",
-        f"{PITFALLS}#a-mask-of-zeros-and-ones-is-added",
+        f"{PITFALLS}/masks.html#a-mask-of-zeros-and-ones-is-added",
         {"masking": "subtracted"},
     ),
     (
@@ -357,7 +362,7 @@ WEAK_MASKS = MASKINGS[2:11]
 MASK_HEADS = (
     "mask-axis",
     "the batch of the mask meets the heads of the scores",
-    f"{PITFALLS}#the-mask-meets-the-wrong-axis",
+    f"{PITFALLS}/masks.html#the-mask-meets-the-wrong-axis",
     {"masking": "heads"},
 )
 MIXINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -395,14 +400,14 @@ MIXINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 KEYS_RESHAPED: tuple[str, str, str, dict[str, Any]] = (
     "keys-reshaped",
     "the keys are reshaped, not transposed: that cuts the same row of numbers at other places",
-    f"{PITFALLS}#view-where-transpose-was-needed",
+    f"{PITFALLS}/projections-and-shapes.html#view-where-transpose-was-needed",
     {"scoring": "reshaped"},
 )
 SCORINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "scores-swapped",
         "queries and keys are swapped",
-        f"{PITFALLS}#arguments-in-another-order",
+        f"{PITFALLS}/projections-and-shapes.html#arguments-in-another-order",
         {"scoring": "swapped"},
     ),
     (
@@ -443,13 +448,13 @@ TWO_AT_ONCE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "swapped-and-transposed",
         "queries and keys are swapped and the weights are then transposed",
-        f"{PITFALLS}#arguments-in-another-order",
+        f"{PITFALLS}/projections-and-shapes.html#arguments-in-another-order",
         {"scoring": "swapped", "mixing": "transposed"},
     ),
     (
         "swapped-and-mask-transposed",
         "queries and keys are swapped and the mask is transposed",
-        f"{PITFALLS}#arguments-in-another-order",
+        f"{PITFALLS}/projections-and-shapes.html#arguments-in-another-order",
         {"scoring": "swapped", "masking": "transposed"},
     ),
     (
@@ -501,7 +506,7 @@ def in_pairs(
 
 def never_allowed(mistakes_of: Callable[[str], Any]) -> tuple[Mistake, ...]:
     """Return the ways to treat a row with nothing allowed; `mistakes_of` takes the style."""
-    page = f"{PITFALLS}#every-key-of-a-row-is-masked"
+    page = f"{PITFALLS}/empty-rows-and-corners.html#every-key-of-a-row-is-masked"
     return (
         Mistake(
             "masked-row-nan",
@@ -514,7 +519,7 @@ def never_allowed(mistakes_of: Callable[[str], Any]) -> tuple[Mistake, ...]:
             "forbidden scores are filled with a large finite number such as -1e9: where all "
             "are forbidden, all are equal again",
             mistakes_of("even"),
-            f"{PITFALLS}#a-large-negative-number-for-minus-infinity",
+            f"{PITFALLS}/empty-rows-and-corners.html#a-large-negative-number-for-minus-infinity",
         ),
     )
 

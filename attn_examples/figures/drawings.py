@@ -78,8 +78,9 @@ def arcs(
             f"weights has shape {shape_of(weights)} but arcs are drawn from one row, (L,)"
         )
     row = [float(weight) for weight in weights]
-    if not all(0.0 <= weight <= 1.0 + 1e-6 for weight in row):
-        raise ValueError(f"weights ({row}) must lie between 0 and 1")
+    for weight in row:
+        if not 0.0 <= weight <= 1.0 + 1e-6:
+            raise ValueError(f"weights holds {weight:g} but must lie between 0 and 1")
     words = labels_of("tokens", tokens, len(row)) or []
     lit = max(range(len(row)), key=row.__getitem__) if answers is None else answers
     for name, place in (("asks", asks), ("answers", lit)):
@@ -147,7 +148,7 @@ def data_flow(
     memory : str, optional
         What answers, where it is another sequence.
     projected : bool, default False
-        Whether W_q, W_k, W_v make queries, keys and values.
+        Whether W_Q, W_K, W_V make queries, keys and values.
     heads : str, optional
         The letter for the number of heads; by default there is one, without a name.
     kv_heads : str, optional
@@ -192,24 +193,24 @@ def data_flow(
     lengths = ("L", *2 * ("S" if memory or not source else "L",))
     groups = (heads, *2 * (kv_heads or heads,))
     shapes = [
-        " × ".join(filter(None, letters))  # noqa: RUF001  # the sign itself
+        " × ".join(filter(None, letters))
         for letters in zip(groups, lengths, widths, strict=True)
     ]
-    scores = " × ".join(filter(None, (heads, *lengths[:2])))  # noqa: RUF001
-    mixed = " × ".join(filter(None, (heads, "L", widths[2])))  # noqa: RUF001
+    scores = " × ".join(filter(None, (heads, *lengths[:2])))
+    mixed = " × ".join(filter(None, (heads, "L", widths[2])))
 
     flow = _Flow(changed)
     token = "D" if projected else "E"
-    asks = f"{source}   L × {token}"  # noqa: RUF001
+    asks = f"{source}   L × {token}"
     if memory:
-        answers = f"{memory}   S × {token}"  # noqa: RUF001
+        answers = f"{memory}   S × {token}"
         flow.boxes("source", (asks, _LEFT, 1.5), (answers, 1.8, _RIGHT))
     elif source:
         flow.box(asks, _LEFT, _RIGHT, "source")
     if projected:
         flow.arrows(_LANES, 0.22)
         matrices = [
-            (f"W_{n}", x - 0.35, x + 0.35) for n, x in zip("qkv", _LANES, strict=True)
+            (f"W_{n}", x - 0.35, x + 0.35) for n, x in zip("QKV", _LANES, strict=True)
         ]
         flow.boxes("projections", *matrices)
     if heads:
@@ -232,8 +233,8 @@ def data_flow(
         flow.box(f"join the {heads} heads", _LEFT, _RIGHT, "heads")
         if projected:
             flow.arrows([_MIDDLE], 0.22)
-            flow.box("W_o", _MIDDLE - 0.35, _MIDDLE + 0.35, "projections")
-    end = "L × D" if heads and projected else mixed  # noqa: RUF001
+            flow.box("W_O", _MIDDLE - 0.35, _MIDDLE + 0.35, "projections")
+    end = "L × D" if heads and projected else mixed
     flow.arrows([_MIDDLE], 0.34, f"output {end}")
     return flow.done()
 

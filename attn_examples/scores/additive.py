@@ -27,7 +27,7 @@ MECHANISMS = (
 
 
 class Additive(nn.Module):
-    """Score by a small network: v . tanh(W_q q + W_k k).
+    """Score by a small network: u . tanh(W_uq q + W_uk k).
 
     Parameters
     ----------

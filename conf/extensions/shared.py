@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
+UNSEARCHED = "unsearched"  # a class of what the search leaves out, such as tables of hashes
 
 
 def digest(*parts: str | bytes) -> str:

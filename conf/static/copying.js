@@ -56,7 +56,7 @@
 
   const data = document.getElementById("pieces");
   if (!data) return;
-  const { texts, cells, lines, checker } = JSON.parse(data.textContent);
+  const { texts, cells, checker, lengths } = JSON.parse(data.textContent);
   let shared; // the texts of the exercises' checker, fetched when they are first needed
   const whole = async (piece) => {
     if (checker && !shared) shared = await (await fetch(checker)).json();
@@ -68,7 +68,8 @@
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy-runnable";
-    button.textContent = `Copy runnable · ${lines[number]} lines`;
+    const length = (i) => (i < 0 ? lengths[-1 - i] : texts[i].split("\n").length);
+    button.textContent = `Copy runnable · ${piece.reduce((sum, i) => sum + length(i), 0)} lines`;
     button.title = "Copy code that runs alone, without attn_examples";
     onClick(button, () => whole(piece));
     cell.querySelector(".cell_input").append(button);

@@ -41,15 +41,16 @@
   all(boxes).forEach((box) => sized.observe(box));
   all(".pst-scrollable-table-container").forEach((box) => box.addEventListener("scroll", look));
 
-  // The page that is open is in sight in the list of pages; the theme's script has run before
+  // The page that is open is in sight in the list of pages, when the theme's script, which comes
+  // later, has scrolled the list to where it was
   const list = document.querySelector(".bd-sidebar-primary");
   const here = list?.querySelector(".bd-docs-nav li.active:not(:has(li.active)) > a");
-  if (here) {
+  if (here) setTimeout(() => {
     const [outer, inner] = [list, here].map((element) => element.getBoundingClientRect());
     if (inner.top < outer.top || inner.bottom > outer.bottom) {
       list.scrollTop += inner.top - outer.top - outer.height / 3;
     }
-  }
+  });
 
   // Arrows turn pages (Sphinx's own script), but not where they move something
   page.addEventListener("keydown", (event) => {
@@ -131,8 +132,8 @@
     card.style.left = `${Math.max(8, Math.min(box.left, innerWidth - card.offsetWidth - 8))}px`;
     card.style.top = `${above ? box.top - card.offsetHeight - 4 : box.bottom + 4}px`;
   }
-  const links = ["glossary.html#term-", "bibliography.html#", "api.html#attn_examples."]
-    .map((part) => `article a[href*="reference/${part}"]`).join();
+  const links = ['glossary.html#term-"]', 'bibliography.html#"]', 'api/"][href*="#attn_examples."]']
+    .map((part) => `article a[href*="reference/${part}`).join();
   if (location.protocol !== "file:") all(links).forEach((link) => {
     const wait = (delay) => () => {
       hide();
@@ -147,6 +148,22 @@
   });
   card.addEventListener("pointerleave", hide);
 
-  // The search page is for typing
-  document.querySelector(".bd-search-container input[type=search]")?.focus();
+  // Search, with all that it knows, is fetched once a reader turns to it. The search page is
+  // for typing: that its field has the focus asks for nothing yet
+  const fields = all("form.bd-search input");
+  let fetched = false;
+  const fetchSearch = () => {
+    if (fetched) return;
+    fetched = true;
+    const script = document.createElement("script");
+    script.src = new URL("search.js", fields[0].form.action);
+    script.onerror = () => all(".search-found > p").forEach((line) => {
+      line.textContent = "The search could not be loaded.";
+    });
+    document.head.append(script);
+  };
+  const ownPage = document.querySelector(".bd-search-container input");
+  ownPage?.focus();
+  fields.forEach((field) => ["focus", "input"].forEach((act) => field.addEventListener(act, fetchSearch)));
+  if (ownPage && new URLSearchParams(location.search).get("q")) fetchSearch();
 })();

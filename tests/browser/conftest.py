@@ -52,7 +52,7 @@ ONE_OF_EACH_KIND = [
     "index.html",
     "types/masks/causal.html",  # formulas, code, figures, a hidden solution
     "practice/bert.html",  # the heaviest
-    "reference/api.html",
+    "reference/api/scores.html",
     "search.html",
     "404.html",
 ]

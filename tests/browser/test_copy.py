@@ -43,7 +43,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     [
         ("types/masks/causal.html", "no mask"),
         ("formulas/cost.html", "length"),
-        ("concepts/pitfalls.html", "token 0"),
+        ("concepts/pitfalls/projections-and-shapes.html", "head 0"),
         ("reference/notation.html", "mask has shape"),
         ("practice/speed.html", "rounds"),  # reads a file, which comes along
         ("exercises/masks.html", "row"),  # and the checker
@@ -63,8 +63,10 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
     cell.locator("button.copy-runnable").focus()
     page.keyboard.press("Enter")
     said(page, "alone")
-    assert cell.locator("button.copy-runnable").inner_text() == "Copied"
     piece = paste(page)
+    copied = f"{len(piece.splitlines())} lines"
+    expect(cell.locator("button.copy-runnable")).to_have_text(f"Copied {copied}")
+    expect(cell.locator("button.copy-runnable")).to_have_text(f"Copy runnable · {copied}")
     assert len(piece) > len(code)
     done = run(WITHOUT + piece, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -98,8 +100,23 @@ def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> N
     assert done.stdout == "torch.Size([2, 5, 12]) torch.Size([2, 5, 7])\n"
 
 
+def test_a_mechanism_is_offered_at_the_top_of_its_page(visit: Visiting, tmp_path: Path) -> None:
+    page = visit("types/masks/causal.html", permissions=CLIPBOARD).page
+    offer = page.locator(".page-facts .copy-mechanism >> visible=true")
+    label = offer.inner_text()
+    offer.click()
+    said(page, "alone")
+    piece = paste(page)
+    assert piece.strip() == (page.locator("details.one-file pre").text_content() or "").strip()
+    assert label.startswith(f"Copy this mechanism · {len(piece.splitlines())} lines · torch ≥ ")
+    assert run(WITHOUT + piece, tmp_path).returncode == 0
+    page = visit("types/masks/causal.html", java_script_enabled=False).page
+    page.locator(".page-facts .copy-mechanism >> visible=true").click()
+    assert page.locator("details.one-file").evaluate("(e) => e.matches(':target')")
+
+
 def test_prompts_and_output_stay_behind(visit: Visiting) -> None:
-    page = visit("reference/api.html", permissions=CLIPBOARD).page
+    page = visit("reference/api/scores.html", permissions=CLIPBOARD).page
     block = page.locator("div.highlight:has(span.gp):has(span.go)").first
     assert ">>> " in block.locator("pre").inner_text()
     block.hover()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import HTML, ONE_OF_EACH_KIND, PAGES, Visit
+from tests.browser.conftest import HTML, ONE_OF_EACH_KIND, PAGES, SCRIPTS_RAN, Visit
 
 Visiting = Callable[..., Visit]
 PUBLISHED = Path(__file__).with_name("published.txt").read_text(encoding="utf-8").split()
@@ -65,41 +65,22 @@ def test_the_mode_is_the_readers_and_stays(visit: Visiting, scheme: str) -> None
     assert page.evaluate(theme) == "light"
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("grouped query", "types/"),
-        ("GQA", "types/heads/multi-head.html"),
-        ("num_kv_heads", ""),
-        ("why divide by sqrt", "formulas/softmax-and-scale.html"),
-    ],
-)
-def test_search_finds(visit: Visiting, words: str, found: str) -> None:
-    seen = visit("types/masks/causal.html")
-    seen.page.keyboard.press("Control+k")
-    seen.page.keyboard.type(words)
-    seen.page.keyboard.press("Enter")
-    results = seen.page.locator("#search-results ul.search li a")
-    results.first.wait_for()
-    seen.page.wait_for_load_state("networkidle")
-    links = [str(link.get_attribute("href")) for link in results.all()]
-    assert any(found in link for link in links[:5]), links[:5]
-    assert seen.errors == []
-
-
 @pytest.mark.parametrize("path", ["index.html", "types/masks/causal.html", "search.html"])
 def test_the_folder_opens_from_disk(visit: Visiting, path: str) -> None:
     seen = visit((HTML / path).resolve().as_uri(), scheme="dark")
     assert seen.page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert {address.split(":")[0] for address in seen.requests} <= {"file", "data"}
-    if path == "search.html":
-        seen.page.fill(".bd-search-container input", "causal mask")
-        seen.page.keyboard.press("Enter")
-        seen.page.locator("#search-results ul.search li a").first.wait_for()
-    else:
+    if path != "search.html":
         seen.page.click("a.right-next")
         assert seen.page.title()
-        assert seen.errors == []
+        seen.page.keyboard.press("Control+k")
+    seen.page.keyboard.type("causal mask")
+    seen.page.locator(".search-found a").first.wait_for()
+    seen.page.keyboard.press("Enter")
+    seen.page.wait_for_url("**/search.html?q=causal+mask")
+    seen.page.locator(".search-found a", has_text="Causal").first.click()
+    seen.page.wait_for_url("**/types/masks/causal.html*")
+    assert seen.errors == []
 
 
 @pytest.mark.parametrize("path", ONE_OF_EACH_KIND)
@@ -109,10 +90,78 @@ def test_reads_without_scripts(visit: Visiting, path: str) -> None:
     assert seen.page.locator("article, .bd-search-container").first.inner_text()
     assert seen.page.locator(".theme-switch-button").is_hidden()
     assert seen.page.locator("details.menu > summary").count() in (0, 1)
+    assert not any(field.is_visible() for field in seen.page.locator("input").all())
+
+
+def test_without_scripts_the_mode_is_the_systems(visit: Visiting) -> None:
+    colours = """() => [document.body, ...document.querySelectorAll("pre .k, pre .kn, pre .s2")]
+      .map((element) => getComputedStyle(element)).map((s) => [s.backgroundColor, s.color])"""
+    path = "types/masks/causal.html"
+    seen = [
+        visit(path, scheme=scheme, java_script_enabled=runs).page.evaluate(colours)
+        for scheme in ("light", "dark")
+        for runs in (True, False)
+    ]
+    assert seen[0] == seen[1]
+    assert seen[2] == seen[3]
+    assert seen[0] != seen[2]
+    assert len({str(colour) for colour in seen[1]}) >= 3  # code has several
+
+
+def test_the_sidebar_shows_where_one_is(visit: Visiting) -> None:
+    page = visit("practice/bert.html").page
+    page.evaluate("document.querySelector('.bd-sidebar-primary').scrollTop = 1e6")
+    page.locator("article a[href*='concepts/']").first.click()
+    page.wait_for_function(SCRIPTS_RAN)
+    page.wait_for_function("""() => {
+      const bar = document.querySelector(".bd-sidebar-primary").getBoundingClientRect();
+      const here = [...document.querySelectorAll(".bd-docs-nav li.active > a")].at(-1);
+      const { top, bottom } = here.getBoundingClientRect();
+      return bar.top <= top && bottom <= bar.bottom;
+    }""")
+
+
+def test_arrows_turn_pages_but_not_in_what_scrolls(visit: Visiting) -> None:
+    page = visit("types/masks/causal.html", width=390).page
+    first = page.url
+    box = page.locator("article pre[tabindex='0'] >> visible=true").first
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    assert page.url == first
+    box.blur()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/types/heads/**")
+    page.wait_for_function(SCRIPTS_RAN)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(first)
+
+
+def test_the_copy_button_comes_before_the_links_in_code(visit: Visiting) -> None:
+    page = visit("types/masks/causal.html").page
+    page.locator("article pre:not([tabindex]) a >> visible=true").first.focus()
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.matches('button.copybtn')")
+
+
+@pytest.mark.parametrize("path", ONE_OF_EACH_KIND)
+def test_fingers_find_what_they_press(visit: Visiting, path: str) -> None:
+    page = visit(path, width=390, has_touch=True, is_mobile=True).page
+    small = """() => [...document.querySelectorAll("button, summary, .page-facts a")]
+      .filter((element) => element.checkVisibility())
+      .map((element) => [element.getBoundingClientRect(), element.outerHTML.slice(0, 120)])
+      .filter(([box]) => box.width && (box.width < 24 || box.height < 32))
+      .map(([, name]) => name)"""
+    assert page.evaluate(small) == []
+    covered = """() => [...document.querySelectorAll("div.highlight:has(> button.copybtn)")]
+      .map((box) => [box.querySelector("pre"), box.querySelector("button")])
+      .map((pair) => pair.map((element) => element.getBoundingClientRect()))
+      .filter(([code, button]) => button.width && button.top < code.bottom).length"""
+    assert page.evaluate(covered) == 0
 
 
 @pytest.mark.parametrize(
-    "path", ["types/masks/causal.html", "practice/bert.html", "reference/api.html"]
+    "path", ["types/masks/causal.html", "practice/bert.html", "reference/api/scores.html"]
 )
 def test_prints_whole(visit: Visiting, path: str) -> None:
     page = visit(path, width=794).page  # A4 at 96 dots an inch
@@ -168,13 +217,15 @@ def test_a_lost_reader_can_search(visit: Visiting, root_site: str) -> None:
     assert len(seen.errors) == 2, seen.errors  # its own 404, as answer and in the console
     seen.page.fill("article input[type=search]", "causal")
     seen.page.keyboard.press("Enter")
-    seen.page.locator("#search-results ul.search li a").first.wait_for()
+    seen.page.locator(".search-found a").first.wait_for()
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path != "404.html"])
 def test_a_page_says_what_it_is(path: str) -> None:
     text = (HTML / path).read_text(encoding="utf-8")
     assert text.count('name="description"') == 1
+    title = text.split("<title>")[1].split("</title>")[0]
+    assert title.count("Attention by Example") == 1
     assert "favicon" in text
     if path in PUBLISHED and path not in ("index.html", "search.html"):
         markdown = path.replace(".html", ".md")
@@ -183,4 +234,9 @@ def test_a_page_says_what_it_is(path: str) -> None:
 
 
 def test_addresses_once_published_lead_somewhere() -> None:
-    assert [path for path in PUBLISHED if not (HTML / path).is_file()] == []
+    assert [path for path in PUBLISHED if not leads_somewhere(*path.partition("#")[::2])] == []
+
+
+def leads_somewhere(path: str, anchor: str) -> bool:
+    file = HTML / path
+    return file.is_file() and (not anchor or f'id="{anchor}"' in file.read_text(encoding="utf-8"))

@@ -20,8 +20,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from attn_examples.registry import mechanisms
-from extensions.read import listing
-from extensions.read.mechanisms import contents
+from extensions.read import listing, repository
+from extensions.read.mechanisms import REFERENCE, contents
 from extensions.render import figures
 from extensions.slice import downloads
 from tests.conf import warm
@@ -49,7 +49,7 @@ class Site:
             shutil.copy(ROOT / name, root)
         (root / "docs").mkdir()
 
-    def build(self, address: str = "", **pages: str) -> tuple[int, str]:
+    def build(self, address: str = "", repository: str = "", **pages: str) -> tuple[int, str]:
         """Write the pages, build strictly, return status and what was printed."""
         for old in (self.root / "docs").iterdir():
             old.unlink()
@@ -58,6 +58,7 @@ class Site:
         for name, text in ({"index": index} | pages).items():
             (self.root / "docs" / f"{name}.md").write_text(text)
         settings = {"READTHEDOCS_CANONICAL_URL": "", "ATTN_SITE_URL": address}
+        settings |= {"READTHEDOCS_GIT_CLONE_URL": "", "ATTN_REPOSITORY_URL": repository}
         return warm.build(self.root, env=os.environ | settings)
 
     def published(self, page: str) -> str:
@@ -116,7 +117,7 @@ steps_strip()
 @pytest.fixture(scope="module")
 def built(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build pages that are good, where no address is known."""
-    plain = "# A page\n\nWhat it says. And more.\n"
+    plain = "# A page\n\nWhat it says. And more.\n\nOf {repository}`the repository`.\n"
     pages = {"one": FRONT + GOOD, "folded": FRONT + FOLDED, "taken": FRONT + TAKEN, "plain": plain}
     status, printed = site.build(**pages)
     assert status == 0, printed
@@ -203,9 +204,18 @@ def test_addresses_are_the_hosts_and_nothing_is_invented(built: Built, site: Sit
     assert not (built.html / "sitemap.xml").exists()
 
     html = site.root / "build" / "html"
-    status, printed = site.build("https://host.example/sub", one="# A page\n\nWhat it says.\n")
+    assert "<p>Of the repository.</p>" in page
+    assert 'aria-label="Repository"' not in page
+
+    status, printed = site.build(
+        "https://host.example/sub",
+        "https://host.example/code",
+        one="# A page\n\nWhat it says.\n\nOf {repository}`the repository`.\n",
+    )
     assert status == 0, printed
     page = site.published("one")
+    assert 'href="https://host.example/code">the repository</a>' in page
+    assert page.count('href="https://host.example/code"') == 2  # and at the top
     said = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)"', page))
     assert 'href="https://host.example/sub/one.html"' in page
     assert said["url"] == "https://host.example/sub/one.html"
@@ -215,6 +225,21 @@ def test_addresses_are_the_hosts_and_nothing_is_invented(built: Built, site: Sit
     assert "https://host.example/sub/one.html" in (html / "sitemap.xml").read_text()
     assert "Sitemap: https://host.example/sub/sitemap.xml" in (html / "robots.txt").read_text()
     assert 'href="/sub/_static/' in (html / "404.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ""),
+        ({"ATTN_REPOSITORY_URL": "https://a.example/b/c"}, "https://a.example/b/c"),
+        ({"READTHEDOCS_GIT_CLONE_URL": "https://a.example/b/c.git"}, "https://a.example/b/c"),
+        ({"READTHEDOCS_GIT_CLONE_URL": "git@a.example:b/c.git"}, "https://a.example/b/c"),
+        ({"READTHEDOCS_GIT_CLONE_URL": "https://who:key@a.example/b/c"}, "https://a.example/b/c"),
+        ({"READTHEDOCS_GIT_CLONE_URL": "ssh://git@a.example:22/b/c"}, "https://a.example/b/c"),
+    ],
+)
+def test_the_repository_is_where_the_host_says(given: dict[str, str], expected: str) -> None:
+    assert repository.address(given) == expected
 
 
 def test_a_failing_cell_fails_the_build_each_time(built: Built, site: Site) -> None:
@@ -255,6 +280,10 @@ BAD = {
     ),
     "speechless": (CELL % ":check: 42\nassert 6 * 7 == 42", "`check` must say in words"),
     "formula": (FRONT + "# A\n\n$$ \\frac{1 $$\n", "KaTeX parse error"),
+    "letters": (
+        "# A\n\n$E$\n\n| symbol | meaning |\n|---|---|\n| $E$ | energy |\n",
+        "a table of symbols is made by {symbols}",
+    ),
     "lost": (FRONT + "# A\n\n{doc}`nowhere`\n", "unknown document"),
 }
 
@@ -312,7 +341,9 @@ def test_every_page_is_reached_from_the_home_page() -> None:
     docs = ROOT / "docs"
     home = (docs / "index.md").read_text()
     assert "{mechanisms} contents" in home
+    assert "{mechanisms} api" in (docs / "reference/api.md").read_text()
     listed = {*home.splitlines(), *(line.lstrip("/") for line in contents(mechanisms()))}
+    listed |= {f"reference/api/{room}" for room in REFERENCE}
     for page in docs.rglob("*.md"):
         name = page.relative_to(docs).with_suffix("").as_posix()
         assert name == "index" or name in listed, f"{name} is in no toctree"

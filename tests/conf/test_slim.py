@@ -43,6 +43,18 @@ def test_rules_stay_that_a_page_can_use() -> None:
     )
 
 
+def test_without_scripts_the_colours_are_those_of_the_systems_mode() -> None:
+    css = """
+    p{top:0}html[data-theme=light]{--a:1}html[data-theme="dark"] p,b,a[data-theme=light]{left:0}
+    @media print{html[data-theme=dark]{--a:2}p{top:0}}
+    """
+    assert used_css.without_scripts(css) == (
+        "html[data-theme=auto]{--a:1}a[data-theme=auto]{left:0}"
+        "@media (prefers-color-scheme: dark){"
+        "html[data-theme=auto] p{left:0}@media print{html[data-theme=auto]{--a:2}}}"
+    )
+
+
 def test_what_a_script_names_may_be_used() -> None:
     names = used_css.names_in_script("""e.classList.add('shown', "a-b"); const lost = `x y`""")
     assert names == {"shown", "a-b", "x", "y"}

@@ -112,15 +112,16 @@ def test_on_the_site_a_page_that_a_report_names_is_a_link_with_its_title() -> No
     title = nodes.title("", "Pitfalls")
     entry = nodes.reference("", "The mask is inverted", anchorname="#the-mask-is-inverted")
     env = SimpleNamespace(
-        titles={"concepts/pitfalls": title}, tocs={"concepts/pitfalls": nodes.list_item("", entry)},
+        titles={"concepts/pitfalls/masks": title},
+        tocs={"concepts/pitfalls/masks": nodes.list_item("", entry)},
         found_docs=set(range(9)),
     )  # fmt: skip
     app: Any = SimpleNamespace(env=env)
     html = check("causal-mask", written(CAUSAL.replace("S - L)", "S - L + 1).logical_not()")))
-    body = Finding("essential", "So.", page="concepts/pitfalls.html#the-mask-is-inverted")
+    body = Finding("essential", "So.", page="concepts/pitfalls/masks.html#the-mask-is-inverted")
     text = Report("x", "not passed", (body,))._repr_html_()
     assert "<a " not in text + html._repr_html_()  # in a notebook there is nothing to link to
     context = {"body": text, "pathto": lambda docname: f"../{docname}.html"}
     exercise_links.link(app, "exercises/masks", "", context, None)
-    link = '<a href="../concepts/pitfalls.html#the-mask-is-inverted">'
+    link = '<a href="../concepts/pitfalls/masks.html#the-mask-is-inverted">'
     assert f"Read: {link}Pitfalls: The mask is inverted</a>" in str(context["body"])

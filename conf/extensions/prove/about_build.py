@@ -21,7 +21,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from extensions.execute import hook
-from extensions.shared import ROOT, PerPage, digest
+from extensions.shared import ROOT, UNSEARCHED, PerPage, digest
 
 TABLES = PerPage("tables")  # the pages with such tables
 RECORD = ROOT / "docs" / "reference" / "record.json"
@@ -35,10 +35,10 @@ SHIPPED = (  # what puts files of its own into the site
 )
 WITHIN = (  # files in them that have authors of their own
     ("KaTeX: formulas and their fonts", "MIT, SIL OFL 1.1"),
+    ("MiniSearch: the engine of the search", "MIT"),
     ("Bootstrap, in pydata-sphinx-theme", "MIT"),
     ("Font Awesome Free, in pydata-sphinx-theme", "CC BY 4.0, SIL OFL 1.1, MIT"),
     ("clipboard.js, in sphinx-copybutton", "MIT"),
-    ("snowball stemmer, in Sphinx", "BSD-3-Clause"),
 )
 WITH_COMMIT = ("docs", "conf", "attn_examples", "LICENSE", "README.md", "pyproject.toml")
 
@@ -171,7 +171,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> nodes.tabl
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
     body = nodes.tbody("", *(_row(row) for row in rows))
     group += [nodes.thead("", _row(head)), body]
-    return nodes.table("", group)
+    return nodes.table("", group, classes=[UNSEARCHED])
 
 
 def _row(texts: tuple[str, ...]) -> nodes.row:

@@ -1,14 +1,17 @@
-"""Make tables, lists, sidebar and search words from the registry, and refuse what it lacks.
+"""Make tables, lists and sidebar from the registry, and refuse what it lacks.
 
 The gap: Sphinx knows pages and objects, not that a page, an object, a paper, an oracle and a
 test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the table of
-its mechanisms, `list` a list of all by step, `contents` the sidebar's pages of types, and
-`reference` the API of each step.
+its mechanisms, `list` a list of all by step, `contents` the sidebar's pages of types,
+`reference` the API of the step that a page of `reference/api/` is named after, and `api` a line
+for each object there.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -25,6 +29,8 @@ from attn_examples.registry import ROOMS, ROOT, Mechanism, families, literal, me
 logger = logging.getLogger(__name__)
 
 BY_HAND = "by hand"
+# What has a page in docs/reference/api/, by its name
+REFERENCE = ROOMS | {"probes": "Probes", "figures": "Figures", "pretrained": "A trained model"}
 
 
 class Mechanisms(SphinxDirective):
@@ -39,26 +45,61 @@ class Mechanisms(SphinxDirective):
         for file in dict.fromkeys(mechanism.file for mechanism in found):
             self.env.note_dependency(str(ROOT / file))
         if part == "reference":
-            return [self.section(step) for step in ROOMS]
+            return self.reference(self.env.docname.rpartition("/")[2])
+        if part == "api":
+            return [*self.pages(), *map(self.section, REFERENCE)]
         if part in ROOMS:
             own = [mechanism for mechanism in found if mechanism.step == part]
             lines = table(own, self.options.get("changes", "what it changes"))
         elif part in ("list", "contents"):
             lines = {"list": by_step, "contents": contents}[part](found)
         else:
-            known = ", ".join(["list", "contents", "reference", *ROOMS])
+            known = ", ".join(["list", "contents", "reference", "api", *ROOMS])
             raise self.error(f"mechanisms: part ({part}) must be one of {known}")
         return self.parse_text_to_nodes("\n".join(lines))
 
-    def section(self, step: str) -> nodes.section:
-        """Make the section of a step in the reference, under the addresses it always had."""
-        label, title = f"api-{step}", ROOMS[step]
-        section = nodes.section(names=[label], ids=[nodes.make_id(title), label])
-        section += nodes.title(title, "", nodes.Text(title))
-        text = f".. automodule:: attn_examples.{step}\n   :members:"
-        section += self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
-        self.state.document.note_explicit_target(section)
+    def reference(self, room: str) -> list[nodes.Node]:
+        """Document all that a module exports."""
+        if room not in REFERENCE:
+            known = ", ".join(REFERENCE)
+            raise self.error(f"mechanisms: a page of the reference ({room}) is one of {known}")
+        # the examples are told from one another: what one imports, the next does not have
+        text = f".. autolink-concat:: off\n\n.. automodule:: attn_examples.{room}\n   :members:"
+        return self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
+
+    def pages(self) -> list[nodes.Node]:
+        """Put the pages into the contents, in the order of the steps."""
+        names = [f"/reference/api/{room}" for room in REFERENCE]
+        return self.parse_text_to_nodes("\n".join(["```{toctree}", ":hidden:", "", *names, "```"]))
+
+    def section(self, room: str) -> nodes.section:
+        """Give each object of a module a line, under the addresses that it had on one page."""
+        title, module = REFERENCE[room], f"attn_examples.{room}"
+        section = nodes.section(ids=[nodes.make_id(title), f"api-{room}", f"module-{module}"])
+        heading = nodes.title(title, "")
+        heading += self.parse_inline(f"{{ref}}`{title} <api-{room}>`")[0]
+        told = objects(module)
+        lines = [f"- {{py:obj}}`{n} <{module}.{n}>`: {line}" for n, (line, _) in told.items()]
+        section += [heading, *self.parse_text_to_nodes("\n".join(lines))]
+        for item, (name, (_, parts)) in zip(
+            section.findall(nodes.list_item), told.items(), strict=True
+        ):
+            item["ids"] = [f"{module}.{name}", *(f"{module}.{name}.{part}" for part in parts)]
         return section
+
+
+def objects(module: str) -> dict[str, tuple[str, list[str]]]:
+    """Return what a module exports: the first line that is said of it, and its own members."""
+    found, comments = importlib.import_module(module), ModuleAnalyzer.for_module(module)
+    said = comments.find_attr_docs()
+    told = {}
+    for name in found.__all__:
+        thing = getattr(found, name)
+        doc = said[("", name)] if ("", name) in said else [inspect.getdoc(thing) or ""]
+        members = vars(thing).items() if inspect.isclass(thing) else ()
+        parts = [part for part, m in members if not part.startswith("_") and inspect.getdoc(m)]
+        told[name] = (doc[0].partition("\n")[0].replace("`", "``"), parts)
+    return told
 
 
 def link(mechanism: Mechanism) -> str:
@@ -102,22 +143,6 @@ def contents(found: list[Mechanism]) -> list[str]:
     return lines
 
 
-def make_findable(app: Sphinx, doctree: nodes.document) -> None:
-    """Give search the words that people know the mechanisms of a page by."""
-    env = app.env
-    here = [mechanism for mechanism in mechanisms() if mechanism.docname == env.docname]
-    entries = env.domains.index_domain.entries.setdefault(env.docname, [])
-    for mechanism in here:
-        entries += [
-            ("single", text, mechanism.label, "", None)
-            for text in (mechanism.name, *mechanism.words)
-        ]
-        env.note_dependency(str(ROOT / mechanism.file))
-    words = dict.fromkeys(w for m in here for text in m.words for w in text.split())
-    if words:  # entries answer to a phrase, these to its words among others
-        doctree.insert(0, nodes.meta("", name="keywords", content=", ".join(words)))
-
-
 def faults(root: Path = ROOT) -> list[str]:
     """Return all that mechanisms lack, a sentence each, which names the file to touch."""
     try:
@@ -127,6 +152,7 @@ def faults(root: Path = ROOT) -> list[str]:
     return [
         *_offered(root, found),
         *_pages(root, found),
+        *_reference(root),
         *_facts(root, found),
         *_tests(root, found),
     ]
@@ -184,6 +210,15 @@ def _pages(root: Path, found: list[Mechanism]) -> Iterator[str]:
         if file.relative_to(root / "docs").with_suffix("").as_posix() not in known:
             page, step = file.relative_to(root).as_posix(), file.parent.name
             yield f"{page} is the page of no mechanism: name it in a file of attn_examples/{step}/."
+
+
+def _reference(root: Path) -> Iterator[str]:
+    """Look for the page of each room in the reference."""
+    for room, title in REFERENCE.items():
+        page = f"docs/reference/api/{room}.md"
+        begun = f"(api-{room})=\n# {title}\n\n```{{mechanisms}} reference\n```\n"
+        if not _read(root / page).startswith(begun):
+            yield f"attn_examples.{room} has no page in the reference: begin {page} with {begun!r}."
 
 
 def _facts(root: Path, found: list[Mechanism]) -> Iterator[str]:
@@ -260,6 +295,5 @@ def check(app: Sphinx, env: Any) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("mechanisms", Mechanisms)
-    app.connect("doctree-read", make_findable)
     app.connect("env-check-consistency", check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,6 +10,7 @@ one that no formula of the page uses are warnings, which end a strict build.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class Symbols(SphinxDirective):
             raise self.error(f"symbols: {error}") from error
         table = self.parse_text_to_nodes("\n".join(written(asked)))
         for node in table:
-            node["classes"] = ["symbols", *node["classes"]]
+            if isinstance(node, nodes.Element):
+                node["classes"].append("symbols")
         return table
 
 
@@ -75,7 +77,7 @@ def rows(text: str) -> dict[str, Row]:
         cells = [cell.strip() for cell in BAR.split(line)[1:-1]]
         if not header:
             header = cells
-        elif header[0] == "symbol" and set("".join(cells)) > set("-"):
+        elif header[0] == "symbol" and set("".join(cells)) != {"-"}:
             row = dict(zip(header, cells, strict=True))
             for symbol in map(plain, TEX.findall(cells[0])):
                 if symbol in found:
@@ -94,9 +96,14 @@ def written(asked: list[Row]) -> list[str]:
 
 
 def look(app: Sphinx, doctree: nodes.document) -> None:
-    """Refuse a table of symbols that is written by hand, and a symbol that no formula has."""
-    if app.env.docname == PAGE:
-        return
+    """Warn of what is wrong with the tables of a page, which ends a strict build."""
+    if app.env.docname != PAGE:
+        for table, fault in faults(doctree):
+            logger.warning("%s", fault, location=table, type="notation")
+
+
+def faults(doctree: nodes.document) -> Iterator[tuple[nodes.table, str]]:
+    """Find a table of symbols that is written by hand, and symbols that no formula has."""
     tables = [table for table in doctree.findall(nodes.table) if is_of_symbols(table)]
     in_tables = {math for table in tables for math in table.findall(nodes.math)}
     formulas = [
@@ -105,24 +112,20 @@ def look(app: Sphinx, doctree: nodes.document) -> None:
         for math in doctree.findall(kind)
         if math not in in_tables
     ]
+    shapes = (shape.astext() for table in tables for shape in table.findall(nodes.literal))
+    formulas += [shape for shape in shapes if "(" in shape]
     for table in tables:
         if "symbols" not in table["classes"]:
-            logger.warning(
-                "a table of symbols is made by {symbols}, from docs/%s.md: name its symbols there",
-                PAGE,
-                location=table,
-                type="notation",
+            yield (
+                table,
+                f"a table of symbols is made by {{symbols}}: name its rows in docs/{PAGE}.md",
             )
             continue
         for row in list(table.findall(nodes.row))[1:]:
             symbols = [math.astext() for math in row[0].findall(nodes.math)]
             if not any(uses(formula, symbol) for formula in formulas for symbol in symbols):
-                logger.warning(
-                    "no formula of this page has $%s$: take it out of {symbols}",
-                    "$ or $".join(symbols),
-                    location=table,
-                    type="notation",
-                )
+                names = "$ or $".join(symbols)
+                yield table, f"no formula of this page has ${names}$: take it out of {{symbols}}"
 
 
 def is_of_symbols(table: nodes.table) -> bool:

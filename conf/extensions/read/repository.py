@@ -16,7 +16,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
 # git@host:owner/name.git, and the same with a scheme, with who logs in before the host
-CLONED = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]+@)?([^/:]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?")
+CLONED = re.compile(
+    r"(?:(?:https?|ssh|git)://)?(?:[^@/]+@)?([^/:]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?"
+)
 
 
 class Repository(SphinxRole):

@@ -40,10 +40,6 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
         """End what a cell finds."""
         self.add("", suffix_eol=2)
 
-    def visit_meta(self, node: nodes.meta) -> None:
-        """Leave out the words for search: they are for the index alone."""
-        raise nodes.SkipNode
-
     def visit_caption(self, node: nodes.caption) -> None:
         """Name the file that a listing is from, or say what a figure's caption says."""
         self.add(f"*{node.astext()}*", prefix_eol=2, suffix_eol=1)

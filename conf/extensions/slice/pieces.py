@@ -232,7 +232,6 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     PIECES.of(env)[env.docname] = {
         "texts": texts,
         "cells": [piece and [place[text] for text in piece] for piece in pieces],
-        "lines": [piece and "\n".join(piece).count("\n") + 1 for piece in pieces],
     }
 
 
@@ -272,7 +271,8 @@ def add_pieces(app: Sphinx, page: str, template: str, context: dict[str, Any], t
             shared = _json(checker())
             name = f"_static/checker-{hashlib.sha256(shared.encode()).hexdigest()[:8]}.json"
             Path(app.outdir, name).write_text(shared, encoding="utf-8")
-            found = found | {"checker": context["pathto"](name, 1)}
+            lengths = [text.count("\n") + 1 for text in checker()]
+            found = found | {"checker": context["pathto"](name, 1), "lengths": lengths}
         data = _json(found).replace("</", "<\\/")
         context["body"] += f'<script type="application/json" id="pieces">{data}</script>'
 

@@ -17,25 +17,21 @@ from extensions.slim import fonts, used_css
 
 TAG = re.compile(r"<link\b[^>]*>\s*|<script\b[^>]*>.*?</script>\s*", re.DOTALL)
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
-# For the search page alone, and large
-APART = re.compile(r"(searchtools|language_data|-stemmer|searchindex)\.js$")
-# Tabs switch without theirs, which only keeps several in step
-NEEDLESS = re.compile(r"(bootstrap|fontawesome|design-tabs)\.js$")
-# The scripts are fetched when the page has been painted: before, they delay what is read
+# Tabs switch without theirs, which only keeps several in step; no page is a general index or
+# shows what was searched for
+NEEDLESS = re.compile(r"(bootstrap|fontawesome|design-tabs|doctools|sphinx_highlight)\.js$")
+# The script is fetched when the page has been painted: before, it delays what is read
 LOADER = """\
-((sources) => document.addEventListener("DOMContentLoaded", () => {
+((src) => document.addEventListener("DOMContentLoaded", () => {
   requestAnimationFrame(() => setTimeout(() => {
-    for (const src of sources) {
-      document.head.append(Object.assign(document.createElement("script"), { src, async: false }));
-    }
+    document.head.append(Object.assign(document.createElement("script"), { src }));
   }));
-}))(document.currentScript.dataset.src.split(" "));
+}))(document.currentScript.dataset.src);
 """
 
 
 def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, None]) -> str:
     """Take a page's stylesheets and scripts out of it, and put in the two that hold all."""
-    apart: list[str] = []
     root = ""
 
     def take(match: re.Match[str]) -> str:
@@ -50,9 +46,6 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
             styles[file] = None
             root = url[: url.index("_static/")]
             return ""
-        if APART.search(url):
-            apart.append(url)
-            return ""
         if match[0].startswith("<script") and url:
             scripts[file] = None
             return ""
@@ -60,10 +53,9 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
 
     text = TAG.sub(take, text)
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
-    sources = " ".join(dict.fromkeys([f"{root}_static/site-00000000.js", *apart]))
     plain = f'<link rel="stylesheet" href="{root}_static/site-00000000.plain.css"/>'
     links += f"<noscript>{plain}</noscript>\n"
-    links += f'<script data-src="{sources}">\n{LOADER}</script>\n'
+    links += f'<script data-src="{root}_static/site-00000000.js">\n{LOADER}</script>\n'
     return text.replace("</head>", links + "</head>", 1)
 
 
