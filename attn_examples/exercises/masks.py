@@ -17,7 +17,7 @@ _CAUSAL = "types/masks/causal.html#formula"
 _CORNER = f"{PITFALLS}/empty-rows-and-corners.html#causal-but-from-the-wrong-corner"
 _INVERTED = f"{PITFALLS}/masks.html#the-mask-is-inverted"
 _FORMULA = "formulas/masks.html#three-masks-and-their-combinations"
-_AXIS = "formulas/masks.html#the-right-axis"
+_AXIS = "formulas/masks-of-batches.html#the-right-axis"
 
 
 def ahead(L: int, S: int) -> Tensor:

@@ -16,7 +16,7 @@ MECHANISMS = (
         "name": "padding",
         "call": "padding_mask",
         "changes": "those that are no padding",
-        "page": "formulas/masks#padding",
+        "page": "formulas/masks-of-batches#padding",
         "without_paper": "whoever first put sequences into a batch needed it",
         "oracles": {
             "torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"
@@ -27,7 +27,7 @@ MECHANISMS = (
         "name": "padding of queries",
         "call": "query_padding_mask",
         "changes": "none, if the query is padding",
-        "page": "formulas/masks#query-padding",
+        "page": "formulas/masks-of-batches#query-padding",
         "without_paper": "it is the padding mask, seen from the other side",
         "oracles": {
             "torch.nn.attention.flex_attention.and_masks": "test_query_padding_mask_equals_flex",
@@ -38,7 +38,7 @@ MECHANISMS = (
         "name": "documents",
         "call": "document_mask",
         "changes": "those of its own document",
-        "page": "formulas/masks#documents",
+        "page": "formulas/masks-of-batches#documents",
         "papers": ["krell2021"],
         "oracles": {
             "torch.nn.functional.scaled_dot_product_attention": (
