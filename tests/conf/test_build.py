@@ -167,6 +167,9 @@ def test_an_edit_gives_what_a_clean_build_gives(project: Project) -> None:
     edited = project.site()
     assert edited == project.clean()
     assert "The softmax" in project.published("positions")  # a page that names it
+    search = (project.root / "build" / "html" / "search.js").read_text()
+    assert '"The softmax","Hello you."' in search
+    assert '"Positions","The softmax"' in search
     assert "Nothing has changed" in project.run()
     project.edit("docs/softmax.md", "# The softmax\n\nHello *you*.", "# Softmax\n\nProse.")
     project.run()

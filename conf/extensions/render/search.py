@@ -68,7 +68,7 @@ SIGNS = {
 
 
 class Section(NamedTuple):
-    """A part of a page that a link can lead to."""
+    """A part of a page that a link can lead to, and what is said there."""
 
     anchor: str  # "" for the beginning of the page
     labels: list[str]  # all places in it that have a name
@@ -87,29 +87,31 @@ def cut(doctree: nodes.document, sources: dict[str, str]) -> list[Section]:
         return found[-1]
 
     def walk(node: nodes.Element, here: Section | None) -> None:
+        inside: list[Any] = node.children
         if UNSEARCHED in node["classes"]:
             return
         if isinstance(node, nodes.section):
-            if say(node[0]) in LEFT_OUT:
+            title = say(inside[0])
+            if title in LEFT_OUT:
                 return
-            here = begin(node, say(node[0]))
+            here = begin(node, title)
         elif isinstance(node, addnodes.desc):
-            signature = node[0]
-            name = next(iter(signature.findall(addnodes.desc_name))).astext()
+            signature = inside[0]
+            name = next(signature.findall(addnodes.desc_name)).astext()
             owner = signature.get("class")  # of a method
             here = begin(signature, f"{owner}.{name}" if owner else name)
             parameters = signature.findall(addnodes.desc_parameter)
             here.words.extend(parameter.astext().partition("=")[0] for parameter in parameters)
-        elif isinstance(node, nodes.definition_list_item) and node[0]["ids"]:
-            terms = [term for term in node.children if isinstance(term, nodes.term)]
-            here = begin(node[0], ", ".join(map(say, terms)))
-            node = node.children[-1]
+        elif isinstance(node, nodes.definition_list_item) and inside[0]["ids"]:
+            *terms, definition = inside
+            here = begin(terms[0], ", ".join(say(t) for t in terms if isinstance(t, nodes.term)))
+            inside = [definition]
         elif isinstance(node, nodes.citation):
             here = begin(node, sources.get(node["ids"][0], ""))
         elif isinstance(node, SKIPPED):
             return
         elif isinstance(node, (nodes.row, nodes.TextElement)):
-            cells = node.children if isinstance(node, nodes.row) else [node]
+            cells = inside if isinstance(node, nodes.row) else [node]
             text = POINTERS.sub("", "; ".join(filter(None, map(say, cells)))).strip()
             if here:
                 here.labels.extend(node["ids"])
@@ -117,7 +119,7 @@ def cut(doctree: nodes.document, sources: dict[str, str]) -> list[Section]:
             return
         elif here:
             here.labels.extend(node["ids"])
-        for child in node.children:
+        for child in inside:
             if isinstance(child, nodes.Element):
                 walk(child, here)
 
@@ -143,20 +145,14 @@ def _said(node: nodes.Node) -> Iterator[str]:
 
 
 def plain(formula: str) -> str:
-    r"""Write a short formula without TeX; "…" for one that would be none.
-
-    >>> plain(r"e^{-\infty} / \sqrt{d_k}")
-    'e^(-∞) / √d_k'
-    >>> plain(r"\begin{cases} a \end{cases}")
-    '…'
-    """
+    """Write a short formula in plain signs; "…" for one that cannot be."""
     text = re.sub(r"\\[dt]?frac *(\d)(\d)", r"\1/\2", formula)
     text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
     text = re.sub(r"\\([,;! ]|quad)", " ", text).replace("\\_", "_")
     text = re.sub(r"\\([A-Za-z]+) *", _sign, text)
     text = re.sub(r"\{([\w√]*|)\}", r"\1", text)
     text = re.sub(r"(?<=[_^√])\{([^{}]*)\}", r"(\1)", text)
-    text = re.sub(r"[{}]", "", text)
+    text = re.sub(r"[{}]", "", text).replace("^ᵀ", "ᵀ")
     return "…" if "\\" in text else " ".join(text.split())
 
 
