@@ -61,7 +61,7 @@ SKIPPED = (
 
 FUNCTIONS = {"sqrt": "√", "text": "", "operatorname": "", "bar": "", "lfloor": "⌊", "rfloor": "⌋"}
 SIGNS = {
-    "cdot": "·", "times": "×", "infty": "∞", "top": "ᵀ", "dots": "…", "ldots": "…", "le": "≤",  # noqa: RUF001
+    "cdot": "·", "times": "×", "infty": "∞", "top": "ᵀ", "dots": "…", "ldots": "…", "le": "≤",
     "ge": "≥", "ne": "≠", "approx": "≈", "sum": "Σ", "lVert": "‖", "rVert": "‖", "pi": "π",
     "alpha": "α", "beta": "β", "delta": "δ", "omega": "ω", "sigma": "σ", "theta": "θ",  # noqa: RUF001
 }  # fmt: skip
