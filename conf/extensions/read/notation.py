@@ -37,7 +37,7 @@ class Symbols(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write the table as Markdown, in the order asked for, and have that read."""
-        source = Path(self.env.srcdir, f"{PAGE}.md")  # local
+        source = Path(self.env.doc2path(PAGE))
         self.env.note_dependency(str(source))
         try:
             known = rows(source.read_text(encoding="utf-8"))
