@@ -43,7 +43,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     [
         ("types/masks/causal.html", "no mask"),
         ("formulas/cost.html", "length"),
-        ("concepts/pitfalls/projections-and-shapes.html", "head 0"),
+        ("concepts/pitfalls/empty-rows-and-corners.html", "by hand"),
         ("reference/notation.html", "mask has shape"),
         ("practice/speed.html", "rounds"),  # reads a file, which comes along
         ("exercises/masks.html", "row"),  # and the checker

@@ -50,12 +50,21 @@ def minutes(doctree: nodes.document) -> int:
 def chapters(app: Sphinx) -> dict[str, tuple[str, int, int]]:
     """Return for each page its chapter, its number in it, and how many pages that has."""
     root = app.env.get_doctree(app.config.root_doc)
-    return {
-        name: (toctree["caption"], number, len(toctree["includefiles"]))
-        for toctree in root.findall(addnodes.toctree)
-        if toctree["caption"]
-        for number, name in enumerate(toctree["includefiles"], start=1)
-    }
+    found: dict[str, tuple[str, int, int]] = {}
+    for toctree in root.findall(addnodes.toctree):
+        pages = [page for name in toctree["includefiles"] for page in _with_pages_below(app, name)]
+        if toctree["caption"]:
+            found |= {
+                name: (toctree["caption"], number, len(pages))
+                for number, name in enumerate(pages, start=1)
+            }
+    return found
+
+
+def _with_pages_below(app: Sphinx, name: str) -> list[str]:
+    """Return a page and those that its own lists name, in the order of reading."""
+    below = app.env.toctree_includes.get(name, [])
+    return [name, *(page for child in below for page in _with_pages_below(app, child))]
 
 
 def add_facts(
