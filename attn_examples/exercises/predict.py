@@ -10,7 +10,7 @@ __all__: list[str] = []
 
 _SCORES = "concepts/four-steps.html#one-example-step-by-step"
 _SOFTMAX = "formulas/softmax-and-scale.html#smallest-example"
-_COUNT = "formulas/multi-head.html#parameters"
+_COUNT = "formulas/multi-head.html#multi-head-parameters"
 _TRIANGLE = "types/masks/causal.html#formula"
 _ROWS = "formulas/masks.html#a-row-with-nothing-allowed"
 
