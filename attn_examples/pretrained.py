@@ -19,9 +19,8 @@ from torch import Tensor
 
 __all__ = ["EXAMPLE", "attention_maps", "example_head", "load_bert"]
 
-EXAMPLE = (
-    "Laura thanked Mark after she finished the work"  #: The sentence of many pages.
-)
+#: The sentence of many pages.
+EXAMPLE = "Laura thanked Mark after she finished the work"
 
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

@@ -23,7 +23,7 @@ from attn_examples.figures.style import (
 
 __all__ = ["STEPS", "arcs", "data_flow", "steps_strip"]
 
-STEPS = ("score", "mask", "normalize", "mix")  #: The four steps, in order.
+STEPS = ("score", "mask", "normalize", "mix")  # the four steps, in order.
 
 _PARTS = ("source", "projections", "heads", *STEPS)  # of a flow, from top to bottom
 _LANES = (0.6, 2.3, 3.8)  # inches from the left: query, key, value

@@ -16,8 +16,8 @@ from attn_examples.checks import check_count, check_labels, check_number
 
 __all__ = ["INK", "LIT", "new_figure"]
 
-INK = "#14181f"  #: The colour of all text and lines.
-LIT = "#ffd24d"  #: The fill of what a mechanism changes; text on it is black.
+INK = "#14181f"  # the colour of all text and lines.
+LIT = "#ffd24d"  # the fill of what a mechanism changes; text on it is black.
 
 STYLE: Any = {
     "axes.edgecolor": INK,

@@ -6,18 +6,21 @@ const startSearch = (pages, synonyms) => {
   const root = document.currentScript.src;
   const stopped = new Set(`a about am an and any are as at be been by can could did do does for from
     get had has have how i if in into is it its like many me mean meaning means my need of on or our
-    please should so tell than that the their them then there these they this those to use using was we were what whats when where which who why will with work works would you
-    your`.split(/\s+/));
+    please should so tell than that the their them then there these they this those to use using
+    was we were what whats when where which who why will with work works would you your`
+    .split(/\s+/));
 
   // The core of a word, the same in its plural and in British and American spelling
   const fold = (word) => word.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const cores = new Map();  // of words that were met: there are few, and each comes often
   const core = (word) => {
+    if (cores.has(word)) return cores.get(word);
     const folded = fold(word)
       .replace(/is(?=(e|es|ed|er|ers|ing|ation|ations)$)/, "iz").replace(/ys(?=e[drs]?$)/, "yz")
       .replace(/our(?=s?$|ed$|ing$)/, "or").replace(/tre$/, "ter").replace(/ies$/, "y");
-    return folded.replace(/(?<=[^su])s$/, "")
-      .replace(/(?<=[aeiouy].*..)(ing|ed)$/, "")
-      .replace(/(?<=..)e$/, "").replace(/([bdglmnprt])\1$/, "$1");
+    cores.set(word, folded.replace(/(?<=[^su])s$/, "").replace(/(?<=[aeiouy].*..)(ing|ed)$/, "")
+      .replace(/(?<=..)e$/, "").replace(/([bdglmnprt])\1$/, "$1"));
+    return cores.get(word);
   };
   // A name in code is one word, and the words that it is made of
   const words = (text) => text.replace(/√/g, " sqrt ").match(/[\p{L}\p{N}_]+/gu) ?? [];
@@ -170,8 +173,8 @@ const startSearch = (pages, synonyms) => {
     field.addEventListener("input", update);
     form.addEventListener("keydown", step);
     box.addEventListener("keydown", step);
-    if (dialog) list.addEventListener("click", () => dialog.close());
-    else field.value ||= new URLSearchParams(location.search).get("q") ?? "";
+    list.addEventListener("click", (event) => event.target.closest("a") && dialog?.close());
+    if (!dialog) field.value ||= new URLSearchParams(location.search).get("q") ?? "";
     if (field.value) update();
   });
 };

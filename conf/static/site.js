@@ -160,7 +160,7 @@
     script.onerror = () => all(".search-found > p").forEach((line) => {
       line.textContent = "The search could not be loaded.";
     });
-    document.head.append(script);
+    document.body.append(script);
   };
   const ownPage = document.querySelector(".bd-search-container input");
   ownPage?.focus();

@@ -139,8 +139,7 @@ def test_results_are_for_everyone(visit: Visiting, scheme: str) -> None:
     ask(page, "zyxwvut")
     expect(page.locator(".search-found")).to_have_text(re.compile("Nothing is found for “zyxwvut”"))
     assert axe(page) == []
-    page.goto(page.url.replace("search.html", "types/masks/causal.html").partition("?")[0])
-    page.wait_for_load_state("networkidle")
+    page = visit("types/masks/causal.html", scheme=scheme).page
     page.keyboard.press("Control+k")
     ask(page, "padding")
     assert axe(page, rules="contrast") == []

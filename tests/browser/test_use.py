@@ -71,14 +71,15 @@ def test_the_folder_opens_from_disk(visit: Visiting, path: str) -> None:
     assert seen.page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert {address.split(":")[0] for address in seen.requests} <= {"file", "data"}
     if path != "search.html":
-        seen.page.click("a.right-next")
-        assert seen.page.title()
+        with seen.page.expect_navigation():
+            seen.page.click("a.right-next")
+        seen.page.wait_for_function(SCRIPTS_RAN)
         seen.page.keyboard.press("Control+k")
     seen.page.keyboard.type("causal mask")
     seen.page.locator(".search-found a").first.wait_for()
     seen.page.keyboard.press("Enter")
-    seen.page.wait_for_url("**/search.html?q=causal+mask")
-    seen.page.locator(".search-found a", has_text="Causal").first.click()
+    seen.page.wait_for_url("**/search.html?q=causal+mask*")
+    seen.page.locator(".search-found a[href*='types/masks/causal.html']").first.click()
     seen.page.wait_for_url("**/types/masks/causal.html*")
     assert seen.errors == []
 

@@ -26,6 +26,7 @@ AMENDMENTS = {
     r'<th class="head': '<th scope="col" class="head',
     r' role="doc-biblioentry"': ' role="listitem"',
     r' aria-label="Toggle hidden content"': "",  # what the line says names it
+    r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages below">',
 }
 REDIRECT = 'http-equiv="refresh"'
 BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|css|js)")
