@@ -327,13 +327,13 @@ MASKINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "mask-transposed",
         "the mask is transposed: its rows belong to the queries",
-        f"{MASKS_PAGE}#the-right-axis",
+        "formulas/masks-of-batches.html#the-right-axis",
         {"masking": "transposed"},
     ),
     (
         "mask-queries",
         "padding hides queries, not keys",
-        f"{MASKS_PAGE}#the-right-axis",
+        "formulas/masks-of-batches.html#the-right-axis",
         {"masking": "keys"},
     ),
     (
@@ -460,7 +460,7 @@ TWO_AT_ONCE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "transposed-and-mask-transposed",
         "weights and mask are both transposed",
-        f"{MASKS_PAGE}#the-right-axis",
+        "formulas/masks-of-batches.html#the-right-axis",
         {"mixing": "transposed", "masking": "transposed"},
     ),
     (
