@@ -9,8 +9,9 @@ traces or batches, and not in tensors that have none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any
 
 import torch
@@ -484,3 +485,38 @@ def whole_numbers(
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} ({tensor.dtype}) must be whole numbers")
     return tensor.long()
+
+
+def labels_of(name: str, labels: Any | None, count: int) -> list[str] | None:
+    """Make texts of labels: one for each position or head."""
+    if labels is None:
+        return None
+    # NumPy's, torch's, pandas'
+    found = labels.tolist() if hasattr(labels, "tolist") else labels
+    if not isinstance(found, Sequence):
+        raise TypeError(
+            f"{name} ({type(labels).__name__}) must be a sequence of labels"
+        )
+    for label in found:
+        if not isinstance(label, str | Number):
+            raise TypeError(
+                f"{name} holds {label!r} but a label must be a text or a number"
+            )
+    texts = [str(label) for label in found]
+    check_labels(name, texts, count)
+    return texts
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a length, or the end of a scale, as a plain number."""
+    if isinstance(value, Tensor) and value.dim() == 0:
+        value = value.item()
+    check_number(name, value)
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"{name} ({value}) must be positive and finite")
+    return float(value)
+
+
+def check_kind(name: str, value: Any, kind: Any, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} ({type(value).__name__}) must be {wanted}")

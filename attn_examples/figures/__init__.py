@@ -12,9 +12,5 @@ from attn_examples.figures.drawings import *
 from attn_examples.figures.maps import *
 from attn_examples.figures.style import *
 
-INK = style.INK  #: The colour of all text and lines.
-LIT = style.LIT  #: The fill of what a mechanism changes; text on it is black.
-STEPS = drawings.STEPS  #: The four steps, in order.
-
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
     __all__ = style.__all__ + maps.__all__ + drawings.__all__

@@ -12,18 +12,18 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from attn_examples.checks import check_count, check_float, shape_of
-from attn_examples.figures.style import (
-    INK,
-    LIT,
+from attn_examples.checks import (
+    check_count,
+    check_float,
     check_kind,
     labels_of,
-    new_figure,
+    shape_of,
 )
+from attn_examples.figures.style import INK, LIT, new_figure
 
 __all__ = ["STEPS", "arcs", "data_flow", "steps_strip"]
 
-STEPS = ("score", "mask", "normalize", "mix")  # the four steps, in order.
+STEPS = ("score", "mask", "normalize", "mix")  #: The four steps, in order.
 
 _PARTS = ("source", "projections", "heads", *STEPS)  # of a flow, from top to bottom
 _LANES = (0.6, 2.3, 3.8)  # inches from the left: query, key, value
@@ -128,9 +128,9 @@ def data_flow(
     kv_heads: str | None = None,
     score: str = "query · key / √E",
     mask: str = "none",
-    allowed: Tensor | None = None,
     normalize: str = "softmax",
     mix: str = "weights · values",
+    allowed: Tensor | None = None,
 ) -> Figure:
     """Draw how data flow through a mechanism, from what comes in to what goes out.
 

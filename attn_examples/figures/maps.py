@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from attn_examples.checks import check_count, check_float, shape_of
-from attn_examples.figures.style import (
-    INK,
-    STYLE,
+from attn_examples.checks import (
+    check_count,
+    check_float,
     check_kind,
     labels_of,
-    new_figure,
     positive,
+    shape_of,
 )
+from attn_examples.figures.style import INK, STYLE, new_figure
 
 __all__ = ["heads_grid", "heatmap"]
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from numbers import Number
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
-from torch import Tensor
 
-from attn_examples.checks import check_count, check_labels, check_number
+from attn_examples.checks import check_count, positive
 
 __all__ = ["INK", "LIT", "new_figure"]
 
-INK = "#14181f"  # the colour of all text and lines.
-LIT = "#ffd24d"  # the fill of what a mechanism changes; text on it is black.
+INK = "#14181f"  #: The colour of all text and lines.
+LIT = "#ffd24d"  #: The fill of what a mechanism changes; text on it is black.
 
 STYLE: Any = {
     "axes.edgecolor": INK,
@@ -81,38 +76,3 @@ def new_figure(
         figure.set_layout_engine("constrained", h_pad=0.1)
     plt.close(figure)
     return figure, axes[0, 0] if single else axes
-
-
-def labels_of(name: str, labels: ArrayLike | None, count: int) -> list[str] | None:
-    """Make texts of labels: one for each position or head."""
-    if labels is None:
-        return None
-    # NumPy's, torch's, pandas'
-    found = labels.tolist() if hasattr(labels, "tolist") else labels
-    if not isinstance(found, Sequence):
-        raise TypeError(
-            f"{name} ({type(labels).__name__}) must be a sequence of labels"
-        )
-    for label in found:
-        if not isinstance(label, str | Number):
-            raise TypeError(
-                f"{name} holds {label!r} but a label must be a text or a number"
-            )
-    texts = [str(label) for label in found]
-    check_labels(name, texts, count)
-    return texts
-
-
-def positive(name: str, value: Any) -> float:
-    """Return a length, or the end of a scale, as a plain number."""
-    if isinstance(value, Tensor) and value.dim() == 0:
-        value = value.item()
-    check_number(name, value)
-    if not 0.0 < value < math.inf:
-        raise ValueError(f"{name} ({value}) must be positive and finite")
-    return float(value)
-
-
-def check_kind(name: str, value: Any, kind: Any, wanted: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} ({type(value).__name__}) must be {wanted}")

@@ -344,6 +344,10 @@ def test_every_page_is_reached_from_the_home_page() -> None:
     assert "{mechanisms} api" in (docs / "reference/api.md").read_text()
     listed = {*home.splitlines(), *(line.lstrip("/") for line in contents(mechanisms()))}
     listed |= {f"reference/api/{room}" for room in REFERENCE}
+    for index in docs.rglob("*/index.md"):  # pages below a page stand beside it
+        folder = index.parent.relative_to(docs).as_posix()
+        tree = index.read_text().partition("```{toctree}")[2].partition("```")[0]
+        listed |= {f"{folder}/{page}" for page in re.findall(r"<(.+)>", tree)}
     for page in docs.rglob("*.md"):
         name = page.relative_to(docs).with_suffix("").as_posix()
         assert name == "index" or name in listed, f"{name} is in no toctree"

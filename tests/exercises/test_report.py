@@ -18,11 +18,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as the site names them."""
+    """The headings of a page, and their labels, as the site names them."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    labels = set(re.findall(r"^\((.+)\)=$", text, re.MULTILINE))
     headings = re.findall(r"^#{1,3} (.+)$", text, re.MULTILINE)
     plain = [re.sub(r"[`*]|\{\w+\}", "", heading).lower() for heading in headings]
-    return {re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", heading)).strip("-") for heading in plain}
+    slugs = {
+        re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", heading)).strip("-") for heading in plain
+    }
+    return slugs | labels
 
 
 def links() -> set[str]:

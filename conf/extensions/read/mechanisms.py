@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,9 @@ class Mechanisms(SphinxDirective):
             known = ", ".join(REFERENCE)
             raise self.error(f"mechanisms: a page of the reference ({room}) is one of {known}")
         # the examples are told from one another: what one imports, the next does not have
-        text = f".. autolink-concat:: off\n\n.. automodule:: attn_examples.{room}\n   :members:"
+        text = f".. autolink-concat:: off\n\n.. automodule:: attn_examples.{room}\n   :members:\n"
+        for name, line in constants(f"attn_examples.{room}").items():
+            text += f"\n.. py:data:: attn_examples.{room}.{name}\n\n   {line}\n"
         return self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
 
     def pages(self) -> list[nodes.Node]:
@@ -90,16 +93,32 @@ class Mechanisms(SphinxDirective):
 
 def objects(module: str) -> dict[str, tuple[str, list[str]]]:
     """Return what a module exports: the first line that is said of it, and its own members."""
-    found, comments = importlib.import_module(module), ModuleAnalyzer.for_module(module)
-    said = comments.find_attr_docs()
+    found, said = importlib.import_module(module), comments(module) | constants(module)
     told = {}
     for name in found.__all__:
         thing = getattr(found, name)
-        doc = said[("", name)] if ("", name) in said else [inspect.getdoc(thing) or ""]
+        doc = [said.get(name) or inspect.getdoc(thing) or ""]
         members = vars(thing).items() if inspect.isclass(thing) else ()
         parts = [part for part, m in members if not part.startswith("_") and inspect.getdoc(m)]
         told[name] = (doc[0].partition("\n")[0].replace("`", "``"), parts)
     return told
+
+
+def comments(module: str) -> dict[str, str]:
+    """Return what comments of the kind `#:` say of a module's names."""
+    docs = ModuleAnalyzer.for_module(module).find_attr_docs()
+    return {name: lines[0] for (owner, name), lines in docs.items() if not owner}
+
+
+def constants(package: str) -> dict[str, str]:
+    """Return what is said of the constants that a package takes from its modules.
+
+    autodoc reads comments in the file that it documents, and there alone.
+    """
+    found = importlib.import_module(package)
+    modules = [f"{package}.{m.name}" for m in pkgutil.iter_modules(getattr(found, "__path__", ()))]
+    said = {name: line for module in modules for name, line in comments(module).items()}
+    return {name: said[name] for name in found.__all__ if name in said}
 
 
 def link(mechanism: Mechanism) -> str:
