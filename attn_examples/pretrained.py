@@ -133,6 +133,7 @@ def example_head() -> tuple[list[str], Tensor, Tensor, Tensor]:
     Examples
     --------
     >>> from attn_examples import attention
+    >>> from attn_examples.pretrained import example_head
     >>> tokens, query, key, value = example_head()
     >>> _, weights = attention(query, key, value)
     >>> she = weights[tokens.index("she")]
