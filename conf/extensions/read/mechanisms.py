@@ -67,7 +67,7 @@ class Mechanisms(SphinxDirective):
         # the examples are told from one another: what one imports, the next does not have
         text = f".. autolink-concat:: off\n\n.. automodule:: attn_examples.{room}\n   :members:\n"
         for name, line in constants(f"attn_examples.{room}").items():
-            text += f"\n.. py:data:: attn_examples.{room}.{name}\n\n   {line}\n"
+            text += f"\n.. py:data:: {name}\n   :module: attn_examples.{room}\n\n   {line}\n"
         return self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
 
     def pages(self) -> list[nodes.Node]:
