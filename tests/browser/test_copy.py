@@ -41,7 +41,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("path", "shows"),
     [
-        ("types/masks/causal.html", "no mask"),
+        ("concepts/five-minutes.html", "13.1"),
         ("formulas/cost.html", "length"),
         ("concepts/pitfalls/empty-rows-and-corners.html", "by hand"),
         ("reference/notation.html", "mask has shape"),
@@ -75,15 +75,15 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
 
 
 def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:
-    page = visit("types/masks/causal.html", permissions=CLIPBOARD).page
-    page.locator("div.cell", has_text="no mask").locator("button.copy-runnable").first.click()
+    page = visit("concepts/five-minutes.html", permissions=CLIPBOARD).page
+    page.locator("div.cell", has_text="what \"it\" looks for").locator("button.copy-runnable").first.click()
     said(page, "alone")
     done = subprocess.run(
         [sys.executable, "-i", "-q"],  # -i: read standard input as if it were typed
         cwd=tmp_path, input=paste(page), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Error" not in done.stderr
-    assert "causal" in done.stdout
+    assert "0.7870" in done.stdout
 
 
 def test_a_mechanism_is_copied_as_one_file(visit: Visiting, tmp_path: Path) -> None:
