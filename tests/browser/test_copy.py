@@ -76,7 +76,9 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
 
 def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:
     page = visit("concepts/five-minutes.html", permissions=CLIPBOARD).page
-    page.locator("div.cell", has_text="what \"it\" looks for").locator("button.copy-runnable").first.click()
+    page.locator("div.cell", has_text='what "it" looks for').locator(
+        "button.copy-runnable"
+    ).first.click()
     said(page, "alone")
     done = subprocess.run(
         [sys.executable, "-i", "-q"],  # -i: read standard input as if it were typed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,7 +198,10 @@ def test_a_figure_is_enlarged_by_click_and_key(visit: Visiting) -> None:
 def test_a_link_previews_what_it_leads_to(visit: Visiting) -> None:
     page = visit("types/masks/causal.html").page
     card = page.get_by_role("tooltip")
-    for target, text in (("bibliography.html#", "Vaswani"), ("api/masks.html#attn_examples", "mask")):
+    for target, text in (
+        ("bibliography.html#", "Vaswani"),
+        ("api/masks.html#attn_examples", "mask"),
+    ):
         page.locator(f"article a[href*='reference/{target}'] >> visible=true").first.hover()
         card.wait_for(state="visible")
         assert text in card.inner_text()
