@@ -184,7 +184,7 @@ _versions = ", ".join(
     f"{name} {metadata.version(name)}" for name in ("torch", "matplotlib", "sphinx", "myst-nb")
 )
 html_theme_options = {
-    "navigation_with_keys": True,
+    "navigation_with_keys": False,  # static/site.js turns pages, without Sphinx's script
     "navbar_persistent": [],  # one search field is enough
     "show_navbar_depth": 1,
     "show_toc_level": 2,

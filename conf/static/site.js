@@ -52,11 +52,13 @@
     }
   });
 
-  // Arrows turn pages (Sphinx's own script), but not where they move something
-  page.addEventListener("keydown", (event) => {
-    const arrow = event.key === "ArrowLeft" || event.key === "ArrowRight";
-    const moves = event.target.closest("[tabindex], .figure-svg, figure, dialog, [contenteditable]");
-    if (arrow && (moves || event.defaultPrevented)) event.stopPropagation();
+  // Arrows turn pages, but not where they move something
+  document.addEventListener("keydown", (event) => {
+    const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+    if (!rel || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("[tabindex], .figure-svg, figure, dialog, input, select, textarea, [contenteditable]")) return;
+    const to = document.querySelector(`link[rel="${rel}"]`);
+    if (to) location.href = to.href;
   });
 
   // A reader who goes by keyboard comes to the button before the links in its code

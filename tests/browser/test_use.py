@@ -200,7 +200,7 @@ def test_a_link_previews_what_it_leads_to(visit: Visiting) -> None:
     card = page.get_by_role("tooltip")
     for target, text in (
         ("bibliography.html#", "Vaswani"),
-        ("api/masks.html#attn", "mask"),
+        ("api/core.html#attn", "attention"),
     ):
         page.locator(f"article a[href*='reference/{target}'] >> visible=true").first.hover()
         card.wait_for(state="visible")
