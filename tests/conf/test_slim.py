@@ -103,14 +103,17 @@ def test_icons_are_drawn_and_an_unknown_one_is_refused() -> None:
 def test_cells_of_one_colour_become_one_path() -> None:
     cells = "".join(
         f'<g clip-path="url(#c)"><use xlink:href="#s" x="{x}" y="{y}" style="fill: {fill}"/></g>'
-        for x, y, fill in [(10.5, 20.5, "red"), (15.5, 20.5, "blue"), (10.5, 25.5, "blue")]
+        for x, y, fill in [
+            *((10.5, 20.5, "red"), (15.5, 20.5, "blue"), (10.5, 25.5, "blue")),
+            *((15.5, 25.5, "blue"), (10.5, 30.5, "red"), (20.5, 30.5, "red")),
+        ]
     )
     shape = '<defs><path id="s" d="M -2.5 2.5 L 2.5 2.5 L 2.5 -2.5 L -2.5 -2.5 z"/></defs>'
     clip = '<defs><clipPath id="c"/></defs>'
     assert drawn(f"{shape}<g>{cells}</g>{clip}") == (
         '<defs/><g transform="translate(8 18) scale(5 5)" shape-rendering="crispEdges">'
-        '<path fill="red" d="M0 0h1v1h-1z"/><path fill="blue" d="M1 0h1v1h-1zM0 1h1v1h-1z"/></g>'
-        "<defs/>"
+        '<path fill="red" d="M0 0h1v1h-1zM0 2h1v1h-1zM2 2h1v1h-1z"/>'
+        '<path fill="blue" d="M1 0h1v1h-1zM0 1h2v1h-2z"/></g><defs/>'
     )
 
 

@@ -93,7 +93,7 @@ def _cell(element: Element, shapes: dict[str, str]) -> Box | None:
 
 
 def _map(cells: list[Element], shapes: dict[str, str]) -> list[Element]:
-    """Draw cells that stand in columns and rows as one path for each colour."""
+    """Draw cells that stand in columns and rows as one path for each colour, a run at once."""
     boxes = [box for cell in cells if (box := _cell(cell, shapes))]
     dx, dy = _step([box.x for box in boxes]), _step([box.y for box in boxes])
     left, top = min(box.x for box in boxes), min(box.y for box in boxes)
@@ -102,11 +102,19 @@ def _map(cells: list[Element], shapes: dict[str, str]) -> list[Element]:
     if len(cells) < 3 or not in_order or len(set(places)) < len(places):
         return cells
     paths: dict[str, Element] = {}
-    for cell, box, (column, row) in zip(cells, boxes, places, strict=True):
+    runs: dict[str, list[Box]] = {}
+    for cell, box, (x, y) in zip(cells, boxes, places, strict=True):
         look = {k: v for k, v in cell.attrib.items() if k.startswith(("fill", "opacity"))}
-        path = paths.setdefault(str(look), Element(f"{SVG}path", look | {"d": ""}))
-        width, height = _round(box.width / dx, 2), _round(box.height / dy, 2)
-        path.attrib["d"] += f"M{column:.0f} {row:.0f}h{width}v{height}h-{width}z"
+        paths.setdefault(str(look), Element(f"{SVG}path", look))
+        here = Box(round(x), round(y), round(box.width / dx, 2), round(box.height / dy, 2))
+        run = runs.setdefault(str(look), [])
+        if run and here == (run[-1].x + run[-1].width, run[-1].y, 1, run[-1].height):
+            run[-1] = run[-1]._replace(width=run[-1].width + 1)
+        else:
+            run.append(here)
+    for look, path in paths.items():
+        words = [tuple(_round(number, 2) for number in box) for box in runs[look]]
+        path.set("d", "".join(f"M{x} {y}h{w}v{h}h-{w}z" for x, y, w, h in words))
     move = f"translate({_round(left, 2)} {_round(top, 2)}) scale({_round(dx, 4)} {_round(dy, 4)})"
     # crisp: no seam between two cells
     drawn = Element(f"{SVG}g", {"transform": move, "shape-rendering": "crispEdges"})
