@@ -112,8 +112,8 @@ def _map(cells: list[Element], shapes: dict[str, str]) -> list[Element]:
             run[-1] = run[-1]._replace(width=run[-1].width + 1)
         else:
             run.append(here)
-    for look, path in paths.items():
-        words = [tuple(_round(number, 2) for number in box) for box in runs[look]]
+    for key, path in paths.items():
+        words = [[_round(number, 2) for number in box] for box in runs[key]]
         path.set("d", "".join(f"M{x} {y}h{w}v{h}h-{w}z" for x, y, w, h in words))
     move = f"translate({_round(left, 2)} {_round(top, 2)}) scale({_round(dx, 4)} {_round(dy, 4)})"
     # crisp: no seam between two cells

@@ -1,0 +1,152 @@
+// Attention explorer: a sentence with arcs, and its map; where one token looks, or who looks at it.
+define("attn-explorer", class extends Moving {
+  build() {
+    this.weights = unpack(Uint16Array, this.data.weights);
+    [this.layers, this.heads, this.L, this.S] = this.data.shape;
+    this.asks = this.data.asks;
+    this.answers = this.data.answers ?? this.asks;
+    this.groups = [...this.querySelectorAll(".tokens")];
+    this.arcs = this.querySelector(".sentence > svg");
+    this.map = this.querySelector(".map svg");
+    this.groups.forEach((group, side) => {
+      rove(group);
+      const at = (event) => [...group.children].indexOf(event.target.closest("button"));
+      const choose = (event) => {
+        const place = at(event);
+        if (place >= 0) this.change({ place, side: this.cross ? side : this.side, over: null });
+      };
+      for (const kind of ["focusin", "click"]) group.addEventListener(kind, choose);
+      group.addEventListener("pointerover", (event) => {
+        const place = at(event);
+        if (event.pointerType === "mouse" && place >= 0) {
+          this.change({ over: { place, side: this.cross ? side : this.side } });
+        }
+      });
+      group.addEventListener("pointerleave", () => this.change({ over: null }));
+      group.addEventListener("scroll", () => this.change());
+    });
+    this.map.addEventListener("pointermove", (event) => {
+      if (event.pointerType === "mouse") this.change({ over: this.cell(event) });
+    });
+    this.map.addEventListener("pointerleave", () => this.change({ over: null }));
+    this.map.addEventListener("click", (event) => {
+      const cell = this.cell(event);
+      if (cell) this.change({ ...cell, over: null });
+    });
+  }
+
+  begin() {
+    Object.assign(this, { place: this.data.chosen, side: 0, over: null });
+  }
+
+  get cross() { return this.groups.length > 1; }
+
+  weight(i, j) { return this.weights[this.offset + i * this.S + j] / 65535; }
+
+  // The row or column under a pointer on the map.
+  cell(event) {
+    const box = this.map.getBoundingClientRect();
+    const { left, top, size } = this.frame;
+    const i = Math.floor((event.clientY - box.top - top) / size);
+    const j = Math.floor((event.clientX - box.left - left) / size);
+    if (i < 0 || j < 0 || i >= this.L || j >= this.S) return null;
+    return { place: this.side ? j : i, side: this.side, other: this.side ? i : j };
+  }
+
+  show({ layer = 0, head = 0, turn }) {
+    if (!this.cross && turn) this.side = turn === "asks" ? 0 : 1;
+    this.offset = (Number(layer) * this.heads + Number(head)) * this.L * this.S;
+    const { place, side, other } = this.over ?? this;
+    const [mine, theirs] = side ? [this.answers, this.asks] : [this.asks, this.answers];
+    const found = theirs.map((_, at) => (side ? this.weight(at, place) : this.weight(place, at)));
+    this.mark(found, place, side);
+    this.join(found, place, side);
+    this.drawMap(place, side);
+    return this.sentence(found, mine[place], theirs, side, this.over ? other : undefined);
+  }
+
+  // Write each weight below its token, and shade the token by it.
+  mark(found, place, side) {
+    const shown = this.groups[this.cross ? 1 - side : 0].children;
+    this.groups.forEach((group, at) => [...group.children].forEach((button, i) => {
+      const given = group.children === shown;
+      button.setAttribute("aria-pressed", String(i === place && (!this.cross || at === side)));
+      button.style.background = given ? `rgb(33 145 140 / ${0.6 * found[i]})` : "";
+      button.querySelector("small").textContent = !given || (found.length > 20 && found[i] > 0 && found[i] < 0.005) ? ""
+        : found[i] ? short(found[i]) : "0";
+    }));
+  }
+
+  // Draw an arc from the chosen token to each of the others, as thick as its weight.
+  join(found, place, side) {
+    const box = this.arcs.getBoundingClientRect();
+    const spot = (group, at, below) => {
+      const { left, width, top, bottom } = this.groups[group].children[at].getBoundingClientRect();
+      return [left + width / 2 - box.left, (below ? bottom : top) - box.top];
+    };
+    const from = this.cross ? side : 0;
+    const to = this.cross ? 1 - side : 0;
+    const [x, y] = spot(from, place, this.cross && from === 0);
+    this.arcs.replaceChildren(...found.flatMap((weight, at) => {
+      if (weight < (found.length > 20 ? 0.03 : 0.005)) return [];
+      const [u, v] = spot(to, at, this.cross && to === 0);
+      const up = Math.min(Math.abs(u - x) / 3 + 14, 55);
+      const d = this.cross ? `M${x} ${y}L${u} ${v}`
+        : u === x && v === y ? `M${x - 5} ${y}c-12-24 22-24 10 0`
+          : `M${x} ${y}C${x} ${y - up} ${u} ${v - up} ${u} ${v}`;
+      const look = { fill: "none", stroke: "#21918c", "stroke-linecap": "round" };
+      return [draw("path", { d, ...look, "stroke-width": 1 + 7 * weight, opacity: 0.35 + 0.65 * weight })];
+    }));
+  }
+
+  drawMap(place, side) {
+    const { clientWidth: wide, clientHeight: high } = this.map;
+    const named = Math.max(this.L, this.S) <= 24;
+    const room = named ? Math.min(80, 8 + 6.5 * Math.max(...this.asks.map((token) => token.length))) : 18;
+    const above = named ? Math.min(80, 8 + 5.5 * Math.max(...this.answers.map((token) => token.length))) : 18;
+    const size = Math.max(Math.min((wide - room) / this.S, (high - above - 4) / this.L), 0.5);
+    this.frame = { left: room, top: above, size };
+    const shape = [this.offset, wide, high].join();
+    if (this.drawn !== shape) {
+      this.drawn = shape;
+      const href = mapImage(this.L, this.S, (i, j) => this.weight(i, j));
+      const cells = { x: room, y: above, width: size * this.S, height: size * this.L };
+      const label = (token, at, across) => draw("text", {
+        "font-size": Math.min(12, size * 0.95), "text-anchor": across ? "start" : "end",
+        transform: across ? `translate(${room + size * (at + 0.65)} ${above - 5}) rotate(-50)`
+          : `translate(${room - 5} ${above + size * (at + 0.5) + 4})`,
+      }, token.length > 11 ? `${token.slice(0, 10)}…` : token);
+      this.box = draw("rect", { fill: "none", stroke: "#d55e00", "stroke-width": 2.5 });
+      this.map.replaceChildren(
+        draw("image", { href, ...cells, style: "image-rendering: pixelated", preserveAspectRatio: "none" }),
+        draw("rect", { ...cells, fill: "none", stroke: "currentColor", "stroke-width": 0.5 }),
+        ...(named ? this.asks.map((token, i) => label(token, i)) : []),
+        ...(named ? this.answers.map((token, j) => label(token, j, true)) : []),
+        ...(named ? [] : [draw("text", { x: room, y: above - 5 }, "answers →"),
+          draw("text", { transform: `translate(${room - 5} ${above}) rotate(-90)`, "text-anchor": "end" }, "← asks")]),
+        this.box,
+      );
+    }
+    const line = side ? { x: room + size * place, y: above, width: size, height: size * this.L }
+      : { x: room, y: above + size * place, width: size * this.S, height: size };
+    for (const [key, value] of Object.entries(line)) this.box.setAttribute(key, value);
+  }
+
+  // Say it: the chosen one, or the three largest and the sum of all.
+  sentence(found, token, theirs, side, other) {
+    // each token by itself, whichever way it is written
+    const quote = (word) => `“\u2068${word}\u2069”`;
+    const name = (at) => quote(theirs[at]);
+    const me = quote(token);
+    const sum = short(found.reduce((total, weight) => total + weight, 0));
+    if (other !== undefined) {
+      const [asks, answers] = side ? [name(other), me] : [me, name(other)];
+      return `${asks} looks at ${answers}: ${found[other] ? short(found[other]) : "0"}.`;
+    }
+    const first = found.map((_, at) => at).filter((at) => found[at] > 0)
+      .sort((a, b) => found[b] - found[a]).slice(0, 3).map((at) => `${name(at)} ${short(found[at])}`);
+    if (!first.length) return side ? `Nobody looks at ${me}.` : `${me} may look at nothing: all its weights are 0.`;
+    return side ? `${me} is looked at by ${first.join(", ")}. A column need not sum to 1: this one sums to ${sum}.`
+      : `${me} looks at ${first.join(", ")}. Its row sums to ${sum}.`;
+  }
+});
