@@ -166,7 +166,7 @@ def find_mistakes(
         A module in evaluation, or a function. Called as `attend(x, mask=mask)`, where the
         mask is None, or True where attention is allowed and broadcasts to (N, L, L); it
         returns the output (N, L, width), alone or first in a tuple.
-    x : Tensor, shape (N, L, E)
+    x : Tensor, shape (N, L, D)
         Tokens that differ, with numbers near 1: two sequences or more, of four tokens or
         more. With large numbers a right weight can be 0 but for rounding; "past" finds it.
     oracle : nn.MultiheadAttention, optional
@@ -206,7 +206,7 @@ def find_mistakes(
     check_float("x", x)
     if x.dim() != 3 or x.shape[0] < 2 or x.shape[1] < 4 or x.shape[0] == x.shape[1]:
         raise ValueError(
-            f"x has shape {shape_of(x)} but must be (N, L, E) with N at least 2, L at "
+            f"x has shape {shape_of(x)} but must be (N, L, D) with N at least 2, L at "
             "least 4 and N and L different: equal sizes hide a wrong axis"
         )
     if tolerance is None:

@@ -627,7 +627,7 @@ def test_the_flow_of_a_module_with_groups_and_a_context() -> None:
         source="x", memory="context", projected=True, heads="H", kv_heads="G", score="cosine"
     )
     assert words(figure) == [
-        "x   L × D", "context   S × D", "W_Q", "W_K", "W_V",
+        "x   L × D", "context   S × D_c", "W_Q", "W_K", "W_V",
         "split into H heads, G of keys and values",
         "query\nH × L × E", "key\nG × S × E", "value\nG × S × E", "1 score", "cosine",
         "scores H × L × S", "2 mask", "none", "3 normalize", "softmax", "weights H × L × S",

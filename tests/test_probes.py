@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "concepts" / "pitfalls" / "index.md"
 CELL = re.compile(
     r"^```\{code-cell\} python3\n(?:---\n.*?\n---\n)?(.*?)^```$", re.DOTALL | re.MULTILINE
 )
-N, L, H, E = 2, 5, 3, 12
+N, L, H, D = 2, 5, 3, 12
 LEAKS = {"oracle", "future", "padding"}
 EXPECTED = {
     "nothing": set(),
@@ -47,14 +47,14 @@ EXPECTED = {
 
 def right(dtype: torch.dtype) -> tuple[MultiHeadAttention, Tensor, nn.MultiheadAttention]:
     torch.manual_seed(0)
-    oracle = nn.MultiheadAttention(E, H, batch_first=True).to(dtype).requires_grad_(False)
-    return MultiHeadAttention.from_torch(oracle), 2 * torch.randn(N, L, E).to(dtype), oracle
+    oracle = nn.MultiheadAttention(D, H, batch_first=True).to(dtype).requires_grad_(False)
+    return MultiHeadAttention.from_torch(oracle), 2 * torch.randn(N, L, D).to(dtype), oracle
 
 
 def breaker(module: nn.Module) -> dict[str, Any]:
     """Run the page's cell that makes mistakes on demand, with a module of ours."""
     (code,) = (cell for cell in CELL.findall(PAGE.read_text("utf-8")) if "def broken(" in cell)
-    names = {"module": module, "torch": torch, "H": H, "E": E, "D": E // H}
+    names = {"module": module, "torch": torch, "H": H, "D": D, "E": D // H}
     exec(code, names)
     return names
 
@@ -64,7 +64,7 @@ def breaker(module: nn.Module) -> dict[str, Any]:
 def test_what_is_right_passes(dtype: torch.dtype, seed: int) -> None:
     module, _, oracle = right(dtype)
     generator = torch.Generator().manual_seed(seed)
-    for shape in ((2, 5, E), (3, 4, E), (2, 64, E), (5, 4, E)):
+    for shape in ((2, 5, D), (3, 4, D), (2, 64, D), (5, 4, D)):
         x = 10.0 ** (seed - 4) * torch.randn(shape, generator=generator, dtype=dtype)
         assert find_mistakes(module, x, oracle) == []
         assert find_mistakes(module, x) == []
@@ -115,7 +115,7 @@ def test_a_gradient_that_is_nan_is_found_where_outputs_are_finite() -> None:
 def test_inputs_that_hide_mistakes_are_refused(shape: tuple[int, ...]) -> None:
     module, _, _ = right(torch.float32)
     sentence = (
-        f"x has shape {shape} but must be (N, L, E) with N at least 2, L at least 4 and N and L "
+        f"x has shape {shape} but must be (N, L, D) with N at least 2, L at least 4 and N and L "
         "different: equal sizes hide a wrong axis"
     )
     with pytest.raises(ValueError, match=says(sentence)):
@@ -145,8 +145,8 @@ def test_refuses_what_cannot_be_probed() -> None:
     ):
         find_mistakes(module, x, module)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=says("oracle must be made with batch_first=True")):
-        find_mistakes(module, x, nn.MultiheadAttention(E, H))
-    dropping = nn.MultiheadAttention(E, H, batch_first=True, dropout=0.5)
+        find_mistakes(module, x, nn.MultiheadAttention(D, H))
+    dropping = nn.MultiheadAttention(D, H, batch_first=True, dropout=0.5)
     sentence = "oracle drops weights (dropout 0.5): call oracle.eval()"
     with pytest.raises(ValueError, match=says(sentence)):
         find_mistakes(module, x, dropping)

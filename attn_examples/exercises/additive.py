@@ -66,14 +66,14 @@ def changed_additive(
 
 
 def _additive_case(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    N, L, E, K, A = (sizes[letter] for letter in "NLEKA")
+    N, L, Eq, Ek, U = (sizes[name] for name in ("N", "L", "Eq", "Ek", "U"))
     S = L + sizes.get("extra", 0)
-    weights = draw.weight(A, E), draw.weight(A, K), draw.normal(A)
-    return draw.normal(N, L, E), draw.normal(N, S, K), *weights
+    weights = draw.weight(U, Eq), draw.weight(U, Ek), draw.normal(U)
+    return draw.normal(N, L, Eq), draw.normal(N, S, Ek), *weights
 
 
 def _equal_case(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return _additive_case(draw, sizes | {"K": sizes["E"], "A": sizes["E"]})
+    return _additive_case(draw, sizes | {"Ek": sizes["Eq"], "U": sizes["Eq"]})
 
 
 ADDITIVE_SCORES = FunctionExercise(
@@ -85,12 +85,12 @@ ADDITIVE_SCORES = FunctionExercise(
     right=partial(changed_additive, ""),
     groups=("where all widths are equal", "where the widths differ", "with other sizes"),
     cases=(
-        Case(0, _equal_case, {"N": 2, "L": 5, "E": 6}),
-        Case(0, _equal_case, {"N": 4, "L": 4, "E": 4}),
-        Case(0, _equal_case, {"N": 2, "L": 5, "extra": 2, "E": 6}),
-        Case(1, _additive_case, {"N": 2, "L": 5, "extra": 2, "E": 12, "K": 6, "A": 8}),
-        Case(2, _additive_case, {"N": 3, "L": 4, "extra": 1, "E": 5, "K": 7, "A": 3}),
-        Case(2, _additive_case, {"N": 1, "L": 1, "extra": 1, "E": 2, "K": 3, "A": 1}),
+        Case(0, _equal_case, {"N": 2, "L": 5, "Eq": 6}),
+        Case(0, _equal_case, {"N": 4, "L": 4, "Eq": 4}),
+        Case(0, _equal_case, {"N": 2, "L": 5, "extra": 2, "Eq": 6}),
+        Case(1, _additive_case, {"N": 2, "L": 5, "extra": 2, "Eq": 12, "Ek": 6, "U": 8}),
+        Case(2, _additive_case, {"N": 3, "L": 4, "extra": 1, "Eq": 5, "Ek": 7, "U": 3}),
+        Case(2, _additive_case, {"N": 1, "L": 1, "extra": 1, "Eq": 2, "Ek": 3, "U": 1}),
     ),
     mistakes=tuple(
         Mistake(

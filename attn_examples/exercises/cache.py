@@ -88,14 +88,17 @@ def changed_step(
     return output, keys, values
 
 
+_SIZES = ("N", "H", "L", "T", "E", "Ev")
+
+
 def _step_case(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    N, H, L, T, D, V = (sizes[letter] for letter in "NHLTDV")
+    N, H, L, T, E, Ev = (sizes[name] for name in _SIZES)
     return (
-        draw.normal(N, H, L, D),
-        draw.normal(N, H, L, D),
-        draw.normal(N, H, L, V),
-        draw.normal(N, H, T, D),
-        draw.normal(N, H, T, V),
+        draw.normal(N, H, L, E),
+        draw.normal(N, H, L, E),
+        draw.normal(N, H, L, Ev),
+        draw.normal(N, H, T, E),
+        draw.normal(N, H, T, Ev),
     )
 
 
@@ -145,13 +148,13 @@ KV_CACHE_STEP = FunctionExercise(
     right=partial(changed_step, "zero", {}),
     groups=("with one new token", "with several new tokens", "with other sizes"),
     cases=(
-        Case(0, _step_case, {"N": 2, "H": 3, "L": 1, "T": 5, "D": 4, "V": 6}),
-        Case(0, _step_case, {"N": 2, "H": 3, "L": 1, "T": 5, "D": 4, "V": 4}),
-        Case(1, _step_case, {"N": 2, "H": 3, "L": 3, "T": 5, "D": 4, "V": 6}),
-        Case(1, _step_case, {"N": 2, "H": 3, "L": 3, "T": 3, "D": 4, "V": 4}),
-        Case(1, _step_case, dict.fromkeys("NHLTDV", 3)),
-        Case(2, _step_case, {"N": 3, "H": 2, "L": 2, "T": 4, "D": 5, "V": 3}),
-        Case(2, _step_case, {"N": 1, "H": 1, "L": 1, "T": 1, "D": 2, "V": 2}),
+        Case(0, _step_case, {"N": 2, "H": 3, "L": 1, "T": 5, "E": 4, "Ev": 6}),
+        Case(0, _step_case, {"N": 2, "H": 3, "L": 1, "T": 5, "E": 4, "Ev": 4}),
+        Case(1, _step_case, {"N": 2, "H": 3, "L": 3, "T": 5, "E": 4, "Ev": 6}),
+        Case(1, _step_case, {"N": 2, "H": 3, "L": 3, "T": 3, "E": 4, "Ev": 4}),
+        Case(1, _step_case, dict.fromkeys(_SIZES, 3)),
+        Case(2, _step_case, {"N": 3, "H": 2, "L": 2, "T": 4, "E": 5, "Ev": 3}),
+        Case(2, _step_case, {"N": 1, "H": 1, "L": 1, "T": 1, "E": 2, "Ev": 2}),
     ),
     mistakes=from_options(
         (

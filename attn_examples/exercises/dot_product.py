@@ -38,9 +38,9 @@ _NOTHING = f"{PITFALLS}/empty-rows-and-corners.html#every-key-of-a-row-is-masked
 
 def _qkv(draw: Draw, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
     """Draw queries, keys and values: as many keys as queries, and `extra`."""
-    N, H, L, D = sizes["N"], sizes["H"], sizes["L"], sizes["D"]
+    N, H, L, E = sizes["N"], sizes["H"], sizes["L"], sizes["E"]
     S = L + sizes.get("extra", 0) + sizes.get("more", 0)
-    return draw.normal(N, H, L, D), draw.normal(N, H, S, D), draw.normal(N, H, S, sizes["V"])
+    return draw.normal(N, H, L, E), draw.normal(N, H, S, E), draw.normal(N, H, S, sizes["Ev"])
 
 
 def _without_mask(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def _late_trap(how: str) -> Trap:
 
 
 def _without_heads(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """(N, H, L, D) -> (N * H, L, D), and the mask with it."""
+    """(N, H, L, E) -> (N * H, L, E), and the mask with it."""
     query, key, value, mask = arguments
     heads = query.shape[1]
     if mask is not None and mask.dim() == 4:
@@ -114,8 +114,8 @@ def _without_heads(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask
 
 
-_QKV_SIZES = {"N": 2, "H": 3, "L": 5, "D": 4, "V": 6}
-_ALIKE = dict.fromkeys("NHLDV", 3)
+_QKV_SIZES = {"N": 2, "H": 3, "L": 5, "E": 4, "Ev": 6}
+_ALIKE = dict.fromkeys(("N", "H", "L", "E", "Ev"), 3)
 _LONGER = _QKV_SIZES | {"extra": 2}
 _MASK_GROUPS = ("without a mask", "with a mask", "with other sizes")
 _QKV_CASES = (
@@ -125,9 +125,9 @@ _QKV_CASES = (
     Case(1, _with_mask, _QKV_SIZES),
     Case(1, _with_mask, _LONGER),
     Case(1, _with_mask, _LONGER | {"N": 3}),
-    Case(2, _without_mask, {"N": 3, "H": 2, "L": 4, "extra": 2, "D": 5, "V": 3}),
-    Case(2, _with_mask, {"N": 3, "H": 2, "L": 4, "extra": 2, "D": 5, "V": 3}),
-    Case(2, _with_mask, {"N": 1, "H": 1, "L": 1, "extra": 2, "D": 3, "V": 1}),
+    Case(2, _without_mask, {"N": 3, "H": 2, "L": 4, "extra": 2, "E": 5, "Ev": 3}),
+    Case(2, _with_mask, {"N": 3, "H": 2, "L": 4, "extra": 2, "E": 5, "Ev": 3}),
+    Case(2, _with_mask, {"N": 1, "H": 1, "L": 1, "extra": 2, "E": 3, "Ev": 1}),
     Case(0, _without_mask, _ALIKE),  # what tells keys from values, or heads from the batch?
     Case(1, _with_mask, _ALIKE),
 )
@@ -404,7 +404,7 @@ FOUR_STEPS = FunctionExercise(
 
 
 def _pair(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return _qkv(draw, sizes | {"V": 1})[:2]
+    return _qkv(draw, sizes | {"Ev": 1})[:2]
 
 
 def _wrong_scores(
@@ -435,11 +435,11 @@ SCALED_SCORES = FunctionExercise(
     right=partial(_wrong_scores, "zero", {}),
     groups=("with as many queries as keys", "where L and S differ", "with other sizes"),
     cases=(
-        Case(0, _pair, {"N": 2, "H": 3, "L": 5, "D": 4}),
+        Case(0, _pair, {"N": 2, "H": 3, "L": 5, "E": 4}),
         Case(0, _pair, _ALIKE),
-        Case(1, _pair, {"N": 2, "H": 3, "L": 5, "extra": 2, "D": 4}),
-        Case(2, _pair, {"N": 3, "H": 2, "L": 4, "extra": 3, "D": 5}),
-        Case(2, _pair, {"N": 1, "H": 1, "L": 1, "extra": 2, "D": 3}),
+        Case(1, _pair, {"N": 2, "H": 3, "L": 5, "extra": 2, "E": 4}),
+        Case(2, _pair, {"N": 3, "H": 2, "L": 4, "extra": 3, "E": 5}),
+        Case(2, _pair, {"N": 1, "H": 1, "L": 1, "extra": 2, "E": 3}),
     ),
     mistakes=(
         *from_options(
@@ -591,17 +591,17 @@ def _self_wrong(
 
 
 def _self_case(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    E, D = sizes["E"], sizes["D"]
-    weights = (draw.weight(D, E), draw.weight(D, E), draw.weight(D, E))
-    return draw.normal(sizes["N"], sizes["L"], E), *weights
+    D, E = sizes["D"], sizes["E"]
+    weights = (draw.weight(E, D), draw.weight(E, D), draw.weight(E, D))
+    return draw.normal(sizes["N"], sizes["L"], D), *weights
 
 
 def _self_square(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return _self_case(draw, sizes | {"D": sizes["E"]})
+    return _self_case(draw, sizes | {"E": sizes["D"]})
 
 
 def _self_cubic(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return _self_case(draw, {"N": sizes["E"], "L": sizes["E"], "E": sizes["E"], "D": sizes["E"]})
+    return _self_case(draw, {"N": sizes["D"], "L": sizes["D"], "D": sizes["D"], "E": sizes["D"]})
 
 
 def _reversed(query: Tensor, key: Tensor) -> Tensor:
@@ -635,11 +635,11 @@ _SELF_GROUPS = (
     "with other sizes",
 )
 _SELF_CASES = (
-    Case(0, _self_square, {"N": 2, "L": 5, "E": 12}),
-    Case(0, _self_cubic, {"E": 4}),
-    Case(1, _self_case, {"N": 2, "L": 5, "E": 12, "D": 4}),
-    Case(2, _self_case, {"N": 3, "L": 4, "E": 8, "D": 6}),
-    Case(2, _self_case, {"N": 1, "L": 1, "E": 3, "D": 2}),
+    Case(0, _self_square, {"N": 2, "L": 5, "D": 12}),
+    Case(0, _self_cubic, {"D": 4}),
+    Case(1, _self_case, {"N": 2, "L": 5, "D": 12, "E": 4}),
+    Case(2, _self_case, {"N": 3, "L": 4, "D": 8, "E": 6}),
+    Case(2, _self_case, {"N": 1, "L": 1, "D": 3, "E": 2}),
 )
 
 SELF_ATTENTION = FunctionExercise(
@@ -669,10 +669,10 @@ REPAIR_TRANSPOSE = FunctionExercise(
 
 
 def _cross_case(masked: bool, draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    N, L, E, C, D = (sizes[letter] for letter in "NLECD")
+    N, L, D, Dc, E = (sizes[name] for name in ("N", "L", "D", "Dc", "E"))
     S = L + sizes.get("extra", 0)
-    x, context = draw.normal(N, L, E), draw.normal(N, S, C)
-    weights = (draw.weight(D, E), draw.weight(D, C), draw.weight(D, C))
+    x, context = draw.normal(N, L, D), draw.normal(N, S, Dc)
+    weights = (draw.weight(E, D), draw.weight(E, Dc), draw.weight(E, Dc))
     mask = None
     if masked:
         mask = draw.mask(L, S, N)
@@ -680,7 +680,7 @@ def _cross_case(masked: bool, draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
 
 
 def _cross_equal(masked: bool, draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return _cross_case(masked, draw, sizes | {"C": sizes["E"], "D": sizes["E"]})
+    return _cross_case(masked, draw, sizes | {"Dc": sizes["D"], "E": sizes["D"]})
 
 
 def _cross_padded(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
@@ -695,7 +695,7 @@ def _cross_nothing(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
     return *rest, mask
 
 
-_CROSS = {"N": 2, "L": 5, "extra": 2, "E": 12, "C": 6, "D": 4}
+_CROSS = {"N": 2, "L": 5, "extra": 2, "D": 12, "Dc": 6, "E": 4}
 CROSS_ATTENTION = FunctionExercise(
     name="cross-attention",
     kind="write",
@@ -711,15 +711,15 @@ CROSS_ATTENTION = FunctionExercise(
         "with other sizes",
     ),
     cases=(
-        Case(0, partial(_cross_equal, False), {"N": 2, "L": 5, "E": 12}),
-        Case(0, partial(_cross_equal, False), {"N": 4, "L": 4, "E": 4}),
+        Case(0, partial(_cross_equal, False), {"N": 2, "L": 5, "D": 12}),
+        Case(0, partial(_cross_equal, False), {"N": 4, "L": 4, "D": 4}),
         Case(1, partial(_cross_case, False), _CROSS),
-        Case(2, partial(_cross_equal, True), {"N": 2, "L": 5, "E": 12}),
-        Case(2, partial(_cross_equal, True), {"N": 4, "L": 4, "E": 4}),
+        Case(2, partial(_cross_equal, True), {"N": 2, "L": 5, "D": 12}),
+        Case(2, partial(_cross_equal, True), {"N": 4, "L": 4, "D": 4}),
         Case(2, partial(_cross_case, True), _CROSS),
         Case(2, _cross_padded, _CROSS),
-        Case(3, partial(_cross_case, False), {"N": 3, "L": 4, "extra": 3, "E": 8, "C": 5, "D": 6}),
-        Case(3, partial(_cross_case, True), {"N": 1, "L": 1, "extra": 2, "E": 3, "C": 2, "D": 2}),
+        Case(3, partial(_cross_case, False), {"N": 3, "L": 4, "extra": 3, "D": 8, "Dc": 5, "E": 6}),
+        Case(3, partial(_cross_case, True), {"N": 1, "L": 1, "extra": 2, "D": 3, "Dc": 2, "E": 2}),
     ),
     mistakes=(
         *from_options((*_ONE_MAP, *PROJECTIONS, *_CROSSED), changed_projections),

@@ -123,7 +123,7 @@ EXPLAIN_SCALE = StatementExercise(
             f"{_SCALE_PAGE}#why-the-square-root-of-head-dim",
         ),
         Statement(
-            "Large scores make the softmax nearly one-hot, and its gradient small.",
+            "Scores that lie far apart make the softmax nearly one-hot, and its gradient small.",
             True,
             "where one weight is near 1, the derivatives of all are near 0",
             f"{_SCALE_PAGE}#what-happens-without-the-scale",

@@ -39,55 +39,55 @@ _SPLITS = "concepts/multi-head-step-by-step.html#step-2-queries-keys-and-values-
 
 
 def split_otherwise(how: str, x: Tensor, num_heads: int) -> Tensor:
-    """Split (N, L, E) into heads, right for `how` "" and wrong in a known way for others."""
-    N, L, E = x.shape
-    H, D = num_heads, E // num_heads
+    """Split (N, L, D) into heads, right for `how` "" and wrong in a known way for others."""
+    N, L, D = x.shape
+    H, E = num_heads, D // num_heads
     if how == "three":
-        H, D = 3, E // 3
+        H, E = 3, D // 3
     if how == "four-wide":
-        H, D = E // 4, 4
+        H, E = D // 4, 4
     if how == "fixed":
-        N, L, H, D = 2, 5, 3, 4
+        N, L, H, E = 2, 5, 3, 4
     if how == "view":
-        return x.reshape(N, H, L, D)
+        return x.reshape(N, H, L, E)
     if how == "interleaved":
-        return x.view(N, L, D, H).permute(0, 3, 1, 2)
+        return x.view(N, L, E, H).permute(0, 3, 1, 2)
     if how == "not-moved":
-        return x.view(N, L, H, D)
+        return x.view(N, L, H, E)
     if how == "mixed":
-        return x.view(N, L, H, D).permute(2, 0, 1, 3)
+        return x.view(N, L, H, E).permute(2, 0, 1, 3)
     if how == "folded":
-        return x.view(N, L, H, D).transpose(1, 2).reshape(N * H, L, D)
+        return x.view(N, L, H, E).transpose(1, 2).reshape(N * H, L, E)
     if how == "width-last":
-        return x.view(N, L, H, D).permute(0, 2, 3, 1)
+        return x.view(N, L, H, E).permute(0, 2, 3, 1)
     if how == "swapped-numbers":
-        return x.view(N, L, D, H).transpose(1, 2)
+        return x.view(N, L, E, H).transpose(1, 2)
     if how == "count":
-        return x.view(N, L, D, H).permute(0, 3, 1, 2).flip(1)
+        return x.view(N, L, E, H).permute(0, 3, 1, 2).flip(1)
     if how == "batch":
-        return x.transpose(0, 1).reshape(N, L, H, D).transpose(1, 2)
-    return x.view(N, L, H, D).transpose(1, 2)
+        return x.transpose(0, 1).reshape(N, L, H, E).transpose(1, 2)
+    return x.view(N, L, H, E).transpose(1, 2)
 
 
 def _split_case(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return draw.normal(sizes["N"], sizes["L"], sizes["H"] * sizes["D"]), sizes["H"]
+    return draw.normal(sizes["N"], sizes["L"], sizes["H"] * sizes["E"]), sizes["H"]
 
 
 SPLIT_HEADS = FunctionExercise(
     name="split-heads",
     kind="write",
-    task="Split vectors into heads: (N, L, E) becomes (N, H, L, E / H).",
+    task="Split vectors into heads: (N, L, D) becomes (N, H, L, D / H).",
     parameters=("x", "num_heads"),
     returns=("heads",),
     right=partial(split_otherwise, ""),
     groups=("with one head", "with three heads", "with other sizes"),
     cases=(
-        Case(0, _split_case, {"N": 2, "L": 5, "H": 1, "D": 12}),
-        Case(1, _split_case, {"N": 2, "L": 5, "H": 3, "D": 4}),
-        Case(1, _split_case, {"N": 2, "L": 3, "H": 3, "D": 3}),
-        Case(1, _split_case, {"N": 3, "L": 3, "H": 3, "D": 3}),
-        Case(2, _split_case, {"N": 3, "L": 4, "H": 2, "D": 5}),
-        Case(2, _split_case, {"N": 1, "L": 1, "H": 2, "D": 1}),
+        Case(0, _split_case, {"N": 2, "L": 5, "H": 1, "E": 12}),
+        Case(1, _split_case, {"N": 2, "L": 5, "H": 3, "E": 4}),
+        Case(1, _split_case, {"N": 2, "L": 3, "H": 3, "E": 3}),
+        Case(1, _split_case, {"N": 3, "L": 3, "H": 3, "E": 3}),
+        Case(2, _split_case, {"N": 3, "L": 4, "H": 2, "E": 5}),
+        Case(2, _split_case, {"N": 1, "L": 1, "H": 2, "E": 1}),
     ),
     mistakes=tuple(
         Mistake(name, cause, partial(split_otherwise, how), page)
@@ -108,16 +108,16 @@ SPLIT_HEADS = FunctionExercise(
             (
                 "split-not-moved",
                 "not-moved",
-                "the heads stay behind the positions, (N, L, H, D): swap dimensions 1 and 2",
+                "the heads stay behind the positions, (N, L, H, E): swap dimensions 1 and 2",
                 _SPLITS,
             ),
-            ("split-first", "mixed", "the heads stand before the batch, (H, N, L, D)", _SPLITS),
+            ("split-first", "mixed", "the heads stand before the batch, (H, N, L, E)", _SPLITS),
             ("split-folded", "folded", "the heads are folded into the batch", _SPLITS),
-            ("split-width", "width-last", "the positions come last, (N, H, D, L)", _SPLITS),
+            ("split-width", "width-last", "the positions come last, (N, H, E, L)", _SPLITS),
             (
                 "split-numbers",
                 "swapped-numbers",
-                "the number of heads and their width are swapped, (N, D, L, H)",
+                "the number of heads and their width are swapped, (N, E, L, H)",
                 _SPLITS,
             ),
             ("split-batch", "batch", "batch and positions are swapped first", _VIEW),
@@ -132,12 +132,12 @@ SPLIT_HEADS = FunctionExercise(
 
 
 def merge_otherwise(how: str, heads: Tensor) -> Tensor:
-    """Merge (N, H, L, D), right for `how` "" and wrong in a known way for others."""
-    N, H, L, D = heads.shape
+    """Merge (N, H, L, E), right for `how` "" and wrong in a known way for others."""
+    N, H, L, E = heads.shape
     if how == "view":
-        return heads.reshape(N, L, H * D)
+        return heads.reshape(N, L, H * E)
     if how == "interleaved":
-        return heads.permute(0, 2, 3, 1).reshape(N, L, H * D)
+        return heads.permute(0, 2, 3, 1).reshape(N, L, H * E)
     if how == "mean":
         return heads.mean(1)
     if how == "sum":
@@ -147,37 +147,37 @@ def merge_otherwise(how: str, heads: Tensor) -> Tensor:
     if how == "sum-repeated":
         return heads.sum(1).repeat(1, 1, H)
     if how == "length":
-        return heads.reshape(N, H * L, D)
+        return heads.reshape(N, H * L, E)
     if how == "swapped":
         return heads.transpose(1, 2)
     if how == "first":
         return heads[:, 0]
     if how == "reversed":
-        return heads.flip(1).transpose(1, 2).reshape(N, L, H * D)
+        return heads.flip(1).transpose(1, 2).reshape(N, L, H * E)
     if how == "flat":
-        return heads.transpose(1, 2).reshape(N * L, H * D)
-    return heads.transpose(1, 2).reshape(N, L, H * D)
+        return heads.transpose(1, 2).reshape(N * L, H * E)
+    return heads.transpose(1, 2).reshape(N, L, H * E)
 
 
 def _merge_case(draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
-    return (draw.normal(*(sizes[letter] for letter in "NHLD")),)
+    return (draw.normal(*(sizes[letter] for letter in "NHLE")),)
 
 
 MERGE_HEADS = FunctionExercise(
     name="merge-heads",
     kind="write",
-    task="Join heads again: (N, H, L, D) becomes (N, L, H * D).",
+    task="Join heads again: (N, H, L, E) becomes (N, L, H * E).",
     parameters=("heads",),
     returns=("joined",),
     right=partial(merge_otherwise, ""),
     groups=("with one head", "with three heads", "with other sizes"),
     cases=(
-        Case(0, _merge_case, {"N": 2, "H": 1, "L": 5, "D": 12}),
-        Case(1, _merge_case, {"N": 2, "H": 3, "L": 5, "D": 4}),
-        Case(1, _merge_case, {"N": 2, "H": 3, "L": 3, "D": 3}),
-        Case(1, _merge_case, {"N": 3, "H": 3, "L": 3, "D": 3}),
-        Case(2, _merge_case, {"N": 3, "H": 2, "L": 4, "D": 5}),
-        Case(2, _merge_case, {"N": 1, "H": 2, "L": 1, "D": 1}),
+        Case(0, _merge_case, {"N": 2, "H": 1, "L": 5, "E": 12}),
+        Case(1, _merge_case, {"N": 2, "H": 3, "L": 5, "E": 4}),
+        Case(1, _merge_case, {"N": 2, "H": 3, "L": 3, "E": 3}),
+        Case(1, _merge_case, {"N": 3, "H": 3, "L": 3, "E": 3}),
+        Case(2, _merge_case, {"N": 3, "H": 2, "L": 4, "E": 5}),
+        Case(2, _merge_case, {"N": 1, "H": 2, "L": 1, "E": 1}),
     ),
     mistakes=tuple(
         Mistake(name, cause, partial(merge_otherwise, how), page)
@@ -213,7 +213,7 @@ MERGE_HEADS = FunctionExercise(
                 "the heads are joined from the last to the first",
                 _STEP,
             ),
-            ("merge-flat", "flat", "batch and positions are joined too, (N * L, H * D)", _STEP),
+            ("merge-flat", "flat", "batch and positions are joined too, (N * L, H * E)", _STEP),
         )
     ),
     page=_STEP,
@@ -272,7 +272,7 @@ def changed_multi_head(
 def _three(
     project: str, x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, num_heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Project to queries, keys and values, (N, L, E), not yet split into heads."""
+    """Project to queries, keys and values, (N, L, D), not yet split into heads."""
     own = {"q": w_q, "k": w_k, "v": w_v}
     used = {
         "shared-all": "qqq",
@@ -293,9 +293,9 @@ def _three(
     if project == "transposed":
         return x @ w_q, x @ w_k, x @ w_v
     if project == "small":  # one small matrix for the slice of each head
-        D = x.shape[-1] // num_heads
+        E = x.shape[-1] // num_heads
         slices = split_otherwise("not-moved", x, num_heads)
-        q, k, v = (F.linear(slices, w[:D, :D]).flatten(-2) for w in (w_q, w_k, w_v))
+        q, k, v = (F.linear(slices, w[:E, :E]).flatten(-2) for w in (w_q, w_k, w_v))
         return q, k, v
     q, k, v = (x if letter == "-" else F.linear(x, own[letter]) for letter in used)
     return q, k, v
@@ -449,8 +449,8 @@ _AROUND: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 
 def _multi_case(masked: str, draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
     N, L, H = sizes["N"], sizes["L"], sizes.get("H", 1)
-    E = H * sizes["D"]
-    weights = tuple(draw.weight(E, E) for _ in range(4))
+    D = H * sizes["E"]
+    weights = tuple(draw.weight(D, D) for _ in range(4))
     mask = None
     if masked == "causal":
         mask = draw.mask(L, L)
@@ -460,10 +460,10 @@ def _multi_case(masked: str, draw: Draw, sizes: Sizes) -> tuple[Any, ...]:
         mask = mask.clone()
         mask[..., 0, :] = False
     # small numbers too: a softmax that is nearly one-hot makes many mistakes look alike
-    return draw.normal(N, L, E) * (0.3 if masked == "quiet" else 1.0), *weights, H, mask
+    return draw.normal(N, L, D) * (0.3 if masked == "quiet" else 1.0), *weights, H, mask
 
 
-_HEADS_SIZES = {"N": 2, "L": 5, "H": 3, "D": 4}
+_HEADS_SIZES = {"N": 2, "L": 5, "H": 3, "E": 4}
 # the first scale of SCORINGS, "swapped", is w_q and w_k swapped: it is in _AROUND
 _HEADS_TABLE = (
     *SCALES[:4],
@@ -494,18 +494,18 @@ MULTI_HEAD = FunctionExercise(
         "with other sizes",
     ),
     cases=(
-        Case(0, partial(_multi_case, ""), {"N": 2, "L": 5, "D": 12}),
-        Case(0, partial(_multi_case, "quiet"), {"N": 2, "L": 5, "D": 12}),
+        Case(0, partial(_multi_case, ""), {"N": 2, "L": 5, "E": 12}),
+        Case(0, partial(_multi_case, "quiet"), {"N": 2, "L": 5, "E": 12}),
         Case(1, partial(_multi_case, ""), _HEADS_SIZES),
         Case(1, partial(_multi_case, "quiet"), _HEADS_SIZES),
-        Case(1, partial(_multi_case, ""), {"N": 4, "L": 4, "H": 2, "D": 2}),
-        Case(2, partial(_multi_case, "both"), {"N": 4, "L": 4, "H": 2, "D": 2}),
+        Case(1, partial(_multi_case, ""), {"N": 4, "L": 4, "H": 2, "E": 2}),
+        Case(2, partial(_multi_case, "both"), {"N": 4, "L": 4, "H": 2, "E": 2}),
         Case(2, partial(_multi_case, "causal"), _HEADS_SIZES),
         Case(2, partial(_multi_case, "both"), _HEADS_SIZES),
         Case(2, partial(_multi_case, "both"), _HEADS_SIZES | {"N": 3}),
-        Case(3, partial(_multi_case, ""), {"N": 3, "L": 4, "H": 2, "D": 5}),
-        Case(3, partial(_multi_case, "both"), {"N": 3, "L": 4, "H": 2, "D": 5}),
-        Case(3, partial(_multi_case, "both"), {"N": 1, "L": 1, "H": 2, "D": 1}),
+        Case(3, partial(_multi_case, ""), {"N": 3, "L": 4, "H": 2, "E": 5}),
+        Case(3, partial(_multi_case, "both"), {"N": 3, "L": 4, "H": 2, "E": 5}),
+        Case(3, partial(_multi_case, "both"), {"N": 1, "L": 1, "H": 2, "E": 1}),
     ),
     mistakes=from_options(_HEADS_TABLE, changed_multi_head),
     pairs=in_pairs(_AROUND, (*SCALES[:4], *HEAD_SCALES), changed_multi_head),

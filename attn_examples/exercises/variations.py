@@ -49,7 +49,7 @@ def changed_attention(
     scoring: str = "",
 ) -> dict[str, Tensor]:
     """Return every step of attention, right unless one of the options says otherwise."""
-    D = query.shape[-1]
+    E = query.shape[-1]
     if scoring == "swapped":
         query, key = key, query
     elif scoring == "key-key":
@@ -61,7 +61,7 @@ def changed_attention(
     turned = key.mT
     if scoring == "reshaped":
         turned = key.reshape(turned.shape)
-    scores = query @ turned / (D**0.5 if divisor is None else divisor(query, key))
+    scores = query @ turned / (E**0.5 if divisor is None else divisor(query, key))
     masked = scores
     if masking == "always":
         mask = mask if mask is not None else scores.new_ones(scores.shape[-2:]).bool()
@@ -71,7 +71,7 @@ def changed_attention(
     if mask is not None and masking == "after":
         weights = weights * mask
     if normalizing == "late-scale":
-        weights = safe_softmax(masked * D**0.5, dim) / D**0.5
+        weights = safe_softmax(masked * E**0.5, dim) / E**0.5
     mixed = {"key": key, "query": query}.get(mixing, value)
     if mixing == "transposed":
         output = weights.mT @ value

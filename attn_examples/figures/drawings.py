@@ -203,7 +203,7 @@ def data_flow(
     token = "D" if projected else "E"
     asks = f"{source}   L × {token}"
     if memory:
-        answers = f"{memory}   S × {token}"
+        answers = f"{memory}   S × {'D_c' if projected else token}"
         flow.boxes("source", (asks, _LEFT, 1.5), (answers, 1.8, _RIGHT))
     elif source:
         flow.box(asks, _LEFT, _RIGHT, "source")

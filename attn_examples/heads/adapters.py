@@ -46,7 +46,7 @@ def as_torch(module: MultiHeadAttention, *, batch_first: bool = False) -> nn.Mod
     module : MultiHeadAttention
         With any score, normalizer and positions.
     batch_first : bool, default False
-        Whether inputs and outputs are (N, L, E), not (L, N, E).
+        Whether inputs and outputs are (N, L, D), not (L, N, D).
 
     Returns
     -------
