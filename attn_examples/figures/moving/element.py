@@ -72,7 +72,7 @@ class Moving:
         quoted = data.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
         numbers = (
             '<details class="numbers"><summary>The numbers</summary>'
-            f"<div>{self._numbers}</div></details>"
+            f'<div tabindex="0" role="region" aria-label="The numbers">{self._numbers}</div></details>'
         )
         return (
             f"<attn-{self.name} class=\"moving\" data-figure='{quoted}'>"

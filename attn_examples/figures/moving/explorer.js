@@ -71,7 +71,8 @@ define("attn-explorer", class extends Moving {
     this.groups.forEach((group, at) => [...group.children].forEach((button, i) => {
       const given = group.children === shown;
       button.setAttribute("aria-pressed", String(i === place && (!this.cross || at === side)));
-      button.style.background = given ? `rgb(33 145 140 / ${0.6 * found[i]})` : "";
+      if (given) button.style.background = `rgb(33 145 140 / ${0.6 * found[i]})`;
+      else button.removeAttribute("style");
       button.querySelector("small").textContent = !given || (found.length > 20 && found[i] > 0 && found[i] < 0.005) ? ""
         : found[i] ? short(found[i]) : "0";
     }));

@@ -21,7 +21,6 @@ from attn_examples.figures.moving.element import (
     pack,
     table,
 )
-
 from attn_examples.figures.style import new_figure
 
 __all__ = ["explore"]

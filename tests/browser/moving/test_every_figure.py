@@ -1,0 +1,126 @@
+"""What holds for every figure that moves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from playwright.sync_api import Page
+
+from attn_examples.figures.moving import element
+from tests.browser.moving.conftest import KIT, Showing
+from tests.browser.moving.examples import EXAMPLES
+from tests.browser.test_pages import SIDEWAYS, axe
+
+each = pytest.mark.parametrize("name", EXAMPLES)
+PLACES = """() => [...document.querySelectorAll("main > *, .stage, form, .still, output")]
+  .map((element) => Object.values(element.getBoundingClientRect().toJSON()).join())"""
+SMALL = """() => [...document.querySelectorAll("button, select, label, summary")]
+  .map((element) => [element.getBoundingClientRect(), element.outerHTML.slice(0, 100)])
+  .filter(([box]) => box.width < 24 || box.height < 24).map(([, name]) => name)"""
+STOPS = """() => [...document.querySelectorAll("main form *")].filter((element) =>
+  element.tabIndex >= 0 && /^(BUTTON|INPUT|SELECT|TEXTAREA)$/.test(element.tagName)
+  && !(element.type === "radio" && !element.checked)).length"""
+
+
+def test_every_figure_has_an_example() -> None:
+    assert {make().name for make in EXAMPLES.values()} == set(element.names())
+
+
+def test_all_of_them_together_are_small() -> None:
+    code = element.script(*element.names()).encode()
+    size = len(gzip.compress(code, mtime=0))
+    print(f"the script of all figures: {size} bytes")
+    assert size <= 20_000
+
+
+@each
+def test_its_data_are_small(name: str) -> None:
+    data = json.dumps(EXAMPLES[name]().data).encode()
+    assert len(gzip.compress(data, mtime=0)) <= 25_000
+
+
+@each
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"color_scheme": "dark"},
+        {"color_scheme": "light", "width": 360, "has_touch": True, "is_mobile": True},
+        {"forced_colors": "active"},
+    ],
+    ids=["dark", "phone", "forced colours"],
+)
+def test_axe_finds_nothing(show: Showing, name: str, context: dict[str, object]) -> None:
+    page = show(EXAMPLES[name](), **context)
+    assert axe(page) == []
+    assert page.evaluate(SMALL) == []
+    page.locator("summary").first.click()
+    assert axe(page) == []
+    assert page.evaluate(SIDEWAYS) == []
+
+
+@each
+def test_nothing_moves_when_the_script_arrives(show: Showing, name: str) -> None:
+    figure = EXAMPLES[name]()
+    code = KIT.findall(figure._repr_html_())[0]
+    for width in (360, 900):
+        page = show(figure, width=width, script=False)
+        before = page.evaluate(PLACES)
+        page.add_script_tag(content=code)
+        page.wait_for_function("() => document.querySelector('output').textContent")
+        assert page.evaluate(PLACES) == before
+
+
+@each
+def test_without_scripts_there_are_the_picture_and_the_numbers(show: Showing, name: str) -> None:
+    page = show(EXAMPLES[name](), java_script_enabled=False)
+    assert page.locator(".still svg[role=img][aria-label]").is_visible()
+    assert not page.locator("form").is_visible()
+    page.locator("summary").click()
+    assert page.locator("table").first.is_visible()
+
+
+@each
+def test_the_keyboard_comes_to_all_of_it_and_leaves_it(show: Showing, name: str) -> None:
+    page = show(EXAMPLES[name]())
+    stops = page.evaluate(STOPS)
+    met = []
+    for _ in range(stops):
+        page.keyboard.press("Tab")
+        met.append(page.evaluate("document.activeElement.closest('form') !== null"))
+    assert met == [True] * stops
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+@each
+def test_escape_sets_it_back(show: Showing, name: str) -> None:
+    page = show(EXAMPLES[name](), reduced_motion="reduce")
+    first = state(page)
+    for locator in page.locator("form :is(input[type=range], input[type=checkbox])").all():
+        locator.focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("ArrowRight")
+    for locator in page.locator("form button[type=button]:visible").all()[-3:]:
+        locator.click()
+    settle(page)
+    assert state(page) != first
+    page.locator("form :is(button, input)").first.focus()
+    page.keyboard.press("Escape")
+    settle(page)
+    assert state(page) == first
+
+
+def state(page: Page) -> str:
+    """Return what a figure says, and what its drawings hold."""
+    return str(
+        page.evaluate("""() => document.querySelector("output").textContent
+      + [...document.querySelectorAll("svg.live, form button")].map((e) => e.outerHTML
+        .replace(/ (tabindex|class)="[^"]*"/g, "")).join("")""")
+    )
+
+
+def settle(page: Page) -> None:
+    """Wait until what was done is drawn."""
+    page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 60))")
