@@ -47,6 +47,7 @@ extensions = [
     "extensions.execute.hook",
     "extensions.render.formulas",
     "extensions.render.figures",
+    "extensions.render.moving",
     "extensions.render.folding",
     "extensions.render.code_links",
     "extensions.read.listing",

@@ -30,10 +30,10 @@ BOXES = """() => {
     .filter((element) => element.checkVisibility() && place(element).height > 0);
   const outer = (elements) =>
     elements.filter((e) => !elements.some((other) => other !== e && other.contains(e)));
-  const pictures = outer(all(".figure-svg, img, svg[role=img]"))
+  const pictures = outer(all(".figure-svg, .moving, img, svg[role=img]"))
     .filter((e) => place(e).height > 30);
   const code = outer(all(".cell_input, .cell_output > .output, div.highlight"))
-    .filter((e) => !e.querySelector(".figure-svg"));
+    .filter((e) => !e.querySelector(".figure-svg, .moving"));
   return {
     height: place(article).height,
     above: top + scrollY,

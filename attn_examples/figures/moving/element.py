@@ -72,11 +72,12 @@ class Moving:
         quoted = data.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
         numbers = (
             '<details class="numbers"><summary>The numbers</summary>'
-            f'<div tabindex="0" role="region" aria-label="The numbers">{self._numbers}</div></details>'
+            '<div tabindex="0" role="region" aria-label="The numbers">'
+            f"{self._numbers}</div></details>"
         )
         return (
             f"<attn-{self.name} class=\"moving\" data-figure='{quoted}'>"
-            f'<div class="stage"><div class="still figure-svg">{self._still()}</div>'
+            f'<div class="stage"><div class="still">{self._still()}</div>'
             f'<form autocomplete="off">{self._live}</form></div>'
             "<output></output>"
             f"{numbers if self._numbers else ''}"

@@ -7,7 +7,7 @@ define("attn-explorer", class extends Moving {
     this.answers = this.data.answers ?? this.asks;
     this.groups = [...this.querySelectorAll(".tokens")];
     this.arcs = this.querySelector(".sentence > svg");
-    this.map = this.querySelector(".map svg");
+    this.map = this.querySelector(".map svg");  // there may be none
     this.groups.forEach((group, side) => {
       rove(group);
       const at = (event) => [...group.children].indexOf(event.target.closest("button"));
@@ -25,11 +25,11 @@ define("attn-explorer", class extends Moving {
       group.addEventListener("pointerleave", () => this.change({ over: null }));
       group.addEventListener("scroll", () => this.change());
     });
-    this.map.addEventListener("pointermove", (event) => {
+    this.map?.addEventListener("pointermove", (event) => {
       if (event.pointerType === "mouse") this.change({ over: this.cell(event) });
     });
-    this.map.addEventListener("pointerleave", () => this.change({ over: null }));
-    this.map.addEventListener("click", (event) => {
+    this.map?.addEventListener("pointerleave", () => this.change({ over: null }));
+    this.map?.addEventListener("click", (event) => {
       const cell = this.cell(event);
       if (cell) this.change({ ...cell, over: null });
     });
@@ -61,7 +61,7 @@ define("attn-explorer", class extends Moving {
     const found = theirs.map((_, at) => (side ? this.weight(at, place) : this.weight(place, at)));
     this.mark(found, place, side);
     this.join(found, place, side);
-    this.drawMap(place, side);
+    if (this.map) this.drawMap(place, side);
     return this.sentence(found, mine[place], theirs, side, this.over ? other : undefined);
   }
 

@@ -7,10 +7,17 @@ from html import escape
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from attn_examples.checks import check_float, check_whole, labels_of, shape_of
+from attn_examples.checks import (
+    check_float,
+    check_kind,
+    check_whole,
+    labels_of,
+    shape_of,
+)
 from attn_examples.figures.maps import heatmap
 from attn_examples.figures.moving.element import (
     Moving,
@@ -33,6 +40,9 @@ def explore(
     *,
     chosen: int = 0,
     head: tuple[int, int] = (0, 0),
+    titles: ArrayLike | None = None,
+    show_map: bool = True,
+    still: Figure | None = None,
     alt: str | None = None,
 ) -> Moving:
     """Show attention maps so that a token can be asked where it looks.
@@ -54,6 +64,12 @@ def explore(
         The token that is asked first.
     head : tuple of two int, default (0, 0)
         The layer and the head that are shown first.
+    titles : sequence of str or numbers, array or Tensor, optional
+        A name for each head, by default its number.
+    show_map : bool, default True
+        Whether the map stands beside the sentence.
+    still : Figure, optional
+        Another still picture than the map that is shown first.
     alt : str, optional
         What the still picture shows, for who cannot see it; by default its size.
 
@@ -90,6 +106,12 @@ def explore(
     _check_place("chosen", chosen, L)
     _check_place("head[0]", head[0], layers)
     _check_place("head[1]", head[1], heads)
+    names = labels_of("titles", titles, heads)
+    check_kind("show_map", show_map, bool, "True or False")
+    check_kind("still", still, Figure | None, "a matplotlib Figure")
+    check_kind("alt", alt, str | None, "a str")
+    if still is not None and alt is None:
+        raise ValueError("alt is missing: say in it what the still picture shows")
     answering = others or asks
     shown = weights[head[0], head[1]]
     data = {
@@ -103,34 +125,47 @@ def explore(
     parts = []
     if layers > 1:
         parts.append(menu("layer", "Layer", map(str, range(layers)), head[0]))
-    if heads > 1:
-        parts.append(menu("head", "Head", map(str, range(heads)), head[1]))
+    if names and heads <= 3:
+        options = dict(zip(map(str, range(heads)), names, strict=True))
+        parts.append(choice("head", "Map:", options, str(head[1])))
+    elif heads > 1:
+        numbered = names or map(str, range(heads))
+        parts.append(menu("head", "Head", numbered, head[1]))
     if others is None:
         ways = {"asks": "where it looks", "answers": "who looks at it"}
         parts.append(choice("turn", "A token:", ways, "asks"))
     groups = _tokens("asks", asks)
     if others is not None:
         groups += _tokens("answers", others)
-    height = 90 + 25 * min(L, 12)
+    high = drawing(90 + 25 * min(L, 12))
+    map_ = f'<div class="map">{high}</div>' if show_map else ""
     live = (
         f'{controls(*parts)}<div class="parts"><div class="sentence">'
         f'<svg class="live" aria-hidden="true"></svg>{groups}</div>'
-        f'<div class="map">{drawing(height)}</div></div>'
+        f"{map_}</div>"
     )
     numbers = ""
     if L * S <= 400:
         cells = [[f"{weight:.3f}" for weight in row] for row in shown.tolist()]
         numbers = table(asks, answering, cells)
-    cell = 0.3 if max(L, S) <= 12 else max(0.03, 3.6 / max(L, S))  # inches
-    still, ax = new_figure(1.4 + cell * S, 1.0 + cell * L)
-    named = max(L, S) <= 24
-    heatmap(
-        shown, asks if named else None, answering if named else None, vmax=1.0, ax=ax
-    )
-    ax.collections[0].set_rasterized(L * S > 1600)  # as a picture, of one size
+    if still is None:
+        still = _draw(shown, asks, answering)
     if alt is None:
         alt = f"Attention of {L} tokens to {S} tokens, as a map."
     return Moving("explorer", data, still, alt, live, numbers)
+
+
+def _draw(weights: Tensor, asks: list[str], answers: list[str]) -> Figure:
+    """Draw one map as large as what moves: the still picture."""
+    L, S = weights.shape
+    cell = 0.3 if max(L, S) <= 12 else max(0.03, 3.6 / max(L, S))  # inches
+    figure, ax = new_figure(1.4 + cell * S, 1.0 + cell * L)
+    if max(L, S) <= 24:
+        heatmap(weights, asks, answers, vmax=1.0, ax=ax)
+    else:
+        heatmap(weights, vmax=1.0, ax=ax)
+    ax.collections[0].set_rasterized(L * S > 1600)  # as a picture, of one size
+    return figure
 
 
 def _stack(maps: Any) -> Tensor:
