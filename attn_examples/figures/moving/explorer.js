@@ -103,8 +103,8 @@ define("attn-explorer", class extends Moving {
   drawMap(place, side) {
     const { clientWidth: wide, clientHeight: high } = this.map;
     const named = Math.max(this.L, this.S) <= 24;
-    const room = named ? Math.min(80, 8 + 6.5 * Math.max(...this.asks.map((token) => token.length))) : 18;
-    const above = named ? Math.min(80, 8 + 5.5 * Math.max(...this.answers.map((token) => token.length))) : 18;
+    const room = named ? Math.min(80, Math.max(62, 8 + 6.5 * Math.max(...this.asks.map((token) => token.length)))) : 62;
+    const above = named ? Math.min(80, Math.max(34, 8 + 5.5 * Math.max(...this.answers.map((token) => token.length)))) : 34;
     const size = Math.max(Math.min((wide - room) / this.S, (high - above - 4) / this.L), 0.5);
     this.frame = { left: room, top: above, size };
     const shape = [this.offset, wide, high].join();
@@ -123,8 +123,8 @@ define("attn-explorer", class extends Moving {
         draw("rect", { ...cells, fill: "none", stroke: "currentColor", "stroke-width": 0.5 }),
         ...(named ? this.asks.map((token, i) => label(token, i)) : []),
         ...(named ? this.answers.map((token, j) => label(token, j, true)) : []),
-        ...(named ? [] : [draw("text", { x: room, y: above - 5 }, "answers →"),
-          draw("text", { transform: `translate(${room - 5} ${above}) rotate(-90)`, "text-anchor": "end" }, "← asks")]),
+        ...["answers →", "asks ↓"].map((word, line) => draw("text", {
+          x: room - 8, y: above - 20 + 14 * line, "text-anchor": "end", "font-style": "italic" }, word)),
         this.box,
       );
     }

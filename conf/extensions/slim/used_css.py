@@ -15,7 +15,7 @@ import tinycss2
 from tinycss2 import ast
 
 NAME = r"-?[A-Za-z_][\w-]*"
-TAG = re.compile(r"<([a-z][\w-]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/?>")
+TAG = re.compile(r"<([a-z][\w-]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\"|='[^']*')?)*)\s*/?>")
 NAMED = re.compile(r"\s(?:class|id)=\"([^\"]*)\"")
 MODE = re.compile(r"\[data-theme=\"?(light|dark)\"?\]")
 STRING = re.compile(r"\"([^\"\\\n]*)\"|'([^'\\\n]*)'|`([^`\\]*)`")
