@@ -2,7 +2,7 @@
 
 The gap: most of these mistakes raise no error and return the right shape, and a comparison
 with another implementation says that something is wrong, not what, and sees only what its
-input asks for. A probe changes one thing, and knows which outputs may move.
+input asks for. Most probes change one thing, and know which outputs may move.
 """
 
 from __future__ import annotations
