@@ -206,7 +206,8 @@ def _shares(kind: str, q: Tensor, k: Tensor, length: int, base: float) -> Tensor
     """Return what each hand adds to each score, (length, length, E / 2)."""
     queries, keys = (placed(kind, x, length, base) for x in (q, k))
     products = queries.unsqueeze(1) * keys  # (length, length, E)
-    return products.reshape(length, length, -1, 2).sum(-1) / len(q) ** 0.5
+    shares: Tensor = products.reshape(length, length, -1, 2).sum(-1) / len(q) ** 0.5
+    return shares
 
 
 def _still(
