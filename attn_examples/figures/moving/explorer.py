@@ -10,7 +10,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from attn_examples.checks import check_float, check_whole, labels_of, shape_of
+from attn_examples.checks import (
+    check_float,
+    check_kind,
+    check_whole,
+    labels_of,
+    shape_of,
+)
 from attn_examples.figures.maps import heatmap
 from attn_examples.figures.moving.element import (
     Moving,
@@ -88,6 +94,11 @@ def explore(
         )
     others = None if answers is None else labels_of("answers", answers, S)
     _check_place("chosen", chosen, L)
+    check_kind("head", head, Sequence, "a pair of whole numbers")
+    if len(head) != 2:
+        raise ValueError(
+            f"head has {len(head)} numbers but must have 2, of layer and head"
+        )
     _check_place("head[0]", head[0], layers)
     _check_place("head[1]", head[1], heads)
     answering = others or asks

@@ -140,6 +140,16 @@ def test_both_move_together_and_keep_their_distance(show: Showing) -> None:
     assert at(page) == (6, 0)
     assert page.locator("[data-of=key]").text_content() == "0"
     page.locator("input[name=both]").uncheck()
+    page.locator("input[name=query]").press("Home")  # now the key is ahead
+    page.locator("input[name=key]").press("End")
+    page.locator("input[name=key]").press("ArrowLeft")
+    settle(page)
+    page.locator("input[name=both]").check()
+    page.locator("input[name=query]").press("End")
+    settle(page)
+    assert at(page) == (1, 40)
+    page.locator("input[name=both]").uncheck()
+    page.locator("input[name=key]").press("Home")
     page.locator("input[name=query]").press("Home")
     settle(page)
     assert at(page) == (0, 0)
