@@ -6,11 +6,12 @@ define("attn-explorer", class extends Moving {
     this.asks = this.data.asks;
     this.answers = this.data.answers ?? this.asks;
     this.groups = [...this.querySelectorAll(".tokens")];
+    this.buttons = this.groups.map((group) => [...group.children]);
     this.arcs = this.querySelector(".sentence > svg");
     this.map = this.querySelector(".map svg");  // there may be none
+    this.stops = this.groups.map((group) => rove(group));
     this.groups.forEach((group, side) => {
-      rove(group);
-      const at = (event) => [...group.children].indexOf(event.target.closest("button"));
+      const at = (event) => this.buttons[side].indexOf(event.target.closest("button"));
       const choose = (event) => {
         const place = at(event);
         if (place >= 0) this.change({ place, side: this.cross ? side : this.side, over: null });
@@ -55,40 +56,48 @@ define("attn-explorer", class extends Moving {
 
   show({ layer = 0, head = 0, turn }) {
     if (!this.cross && turn) this.side = turn === "asks" ? 0 : 1;
+    const chosen = this.cross ? this.side : 0; // the group that Tab comes to where it stands
+    this.stops[chosen](this.buttons[chosen][this.place]);
     this.offset = (Number(layer) * this.heads + Number(head)) * this.L * this.S;
     const { place, side, other } = this.over ?? this;
     const [mine, theirs] = side ? [this.answers, this.asks] : [this.asks, this.answers];
     const found = theirs.map((_, at) => (side ? this.weight(at, place) : this.weight(place, at)));
+    const arcs = this.join(found, place, side); // what is measured before all that is written
     this.mark(found, place, side);
-    this.join(found, place, side);
+    this.arcs.replaceChildren(...arcs);
     if (this.map) this.drawMap(place, side);
     return this.sentence(found, mine[place], theirs, side, this.over ? other : undefined);
   }
 
-  // Write each weight below its token, and shade the token by it.
+  // Write each weight below its token, and shade the token by it: where that changes.
   mark(found, place, side) {
-    const shown = this.groups[this.cross ? 1 - side : 0].children;
-    this.groups.forEach((group, at) => [...group.children].forEach((button, i) => {
-      const given = group.children === shown;
-      button.setAttribute("aria-pressed", String(i === place && (!this.cross || at === side)));
-      if (given) button.style.background = `rgb(33 145 140 / ${0.6 * found[i]})`;
-      else button.removeAttribute("style");
-      button.querySelector("small").textContent = !given || (found.length > 20 && found[i] > 0 && found[i] < 0.005) ? ""
-        : found[i] ? short(found[i]) : "0";
+    const shown = this.groups[this.cross ? 1 - side : 0];
+    const many = found.length > 20;
+    this.groups.forEach((group, at) => this.buttons[at].forEach((button, i) => {
+      const weight = group === shown ? found[i] : undefined;
+      const pressed = i === place && (!this.cross || at === side);
+      const text = weight === undefined || (many && weight > 0 && weight < 0.005) ? "" : weight ? short(weight) : "0";
+      const shade = Math.round(60 * (weight ?? 0));
+      const now = [pressed, text, shade].join();
+      if (button.now === now) return;
+      button.now = now;
+      button.setAttribute("aria-pressed", pressed);
+      button.style.background = shade ? `rgb(33 145 140 / ${shade}%)` : "";
+      button.lastChild.textContent = text;
     }));
   }
 
-  // Draw an arc from the chosen token to each of the others, as thick as its weight.
+  // Return an arc from the chosen token to each of the others, as thick as its weight.
   join(found, place, side) {
     const box = this.arcs.getBoundingClientRect();
     const spot = (group, at, below) => {
-      const { left, width, top, bottom } = this.groups[group].children[at].getBoundingClientRect();
+      const { left, width, top, bottom } = this.buttons[group][at].getBoundingClientRect();
       return [left + width / 2 - box.left, (below ? bottom : top) - box.top];
     };
     const from = this.cross ? side : 0;
     const to = this.cross ? 1 - side : 0;
     const [x, y] = spot(from, place, this.cross && from === 0);
-    this.arcs.replaceChildren(...found.flatMap((weight, at) => {
+    return found.flatMap((weight, at) => {
       if (weight < (found.length > 20 ? 0.03 : 0.005)) return [];
       const [u, v] = spot(to, at, this.cross && to === 0);
       const up = Math.min(Math.abs(u - x) / 3 + 14, 55);
@@ -97,7 +106,7 @@ define("attn-explorer", class extends Moving {
           : `M${x} ${y}C${x} ${y - up} ${u} ${v - up} ${u} ${v}`;
       const look = { fill: "none", stroke: "#21918c", "stroke-linecap": "round" };
       return [draw("path", { d, ...look, "stroke-width": 1 + 7 * weight, opacity: 0.35 + 0.65 * weight })];
-    }));
+    });
   }
 
   drawMap(place, side) {

@@ -104,6 +104,11 @@ def explore(
         )
     others = None if answers is None else labels_of("answers", answers, S)
     _check_place("chosen", chosen, L)
+    check_kind("head", head, Sequence, "a pair of whole numbers")
+    if len(head) != 2:
+        raise ValueError(
+            f"head has {len(head)} numbers but must have 2, of layer and head"
+        )
     _check_place("head[0]", head[0], layers)
     _check_place("head[1]", head[1], heads)
     names = labels_of("titles", titles, heads)

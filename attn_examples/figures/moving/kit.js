@@ -32,17 +32,21 @@ const viridis = (share) => {
 const rgb = (color) => `rgb(${color})`;
 
 // A map as an image: a pixel for each cell, nothing where the number is exactly 0.
+const SHADES = Uint32Array.from({ length: 256 }, (_, at) => {
+  const [red, green, blue] = viridis(at / 255);
+  return (255 << 24) | (blue << 16) | (green << 8) | red;
+});
 const mapImage = (rows, columns, shareAt) => {
   const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
-  const context = canvas.getContext("2d");
-  const pixels = context.createImageData(columns, rows);
+  const pixels = new Uint32Array(rows * columns);
   for (let i = 0; i < rows; i += 1) {
     for (let j = 0; j < columns; j += 1) {
       const share = shareAt(i, j);
-      pixels.data.set([...viridis(share), share > 0 ? 255 : 0], 4 * (i * columns + j));
+      if (share > 0) pixels[i * columns + j] = SHADES[Math.round(255 * Math.min(share, 1))];
     }
   }
-  context.putImageData(pixels, 0, 0);
+  const image = new ImageData(new Uint8ClampedArray(pixels.buffer), columns, rows);
+  canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas.toDataURL();
 };
 
@@ -50,9 +54,15 @@ const mapImage = (rows, columns, shareAt) => {
 const unpack = (Kind, text) => new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 
 // Make one Tab stop of a group: arrows go round in it, up and down by a line of `across`.
+// What it returns moves the stop to a button.
 const rove = (group, across = () => 1) => {
   const items = () => [...group.querySelectorAll("button")];
-  const stop = (chosen) => items().forEach((item) => { item.tabIndex = item === chosen ? 0 : -1; });
+  let last;
+  const stop = (chosen) => {
+    if (chosen === last) return;
+    last = chosen;
+    items().forEach((item) => { item.tabIndex = item === chosen ? 0 : -1; });
+  };
   stop(group.querySelector("[aria-pressed=true]") ?? items()[0]);
   group.addEventListener("focusin", (event) => stop(event.target.closest("button")));
   group.addEventListener("keydown", (event) => {
@@ -67,6 +77,7 @@ const rove = (group, across = () => 1) => {
     const to = all.indexOf(document.activeElement) + step;
     all[Math.min(Math.max(to, 0), all.length - 1)].focus();
   });
+  return stop;
 };
 
 // A figure: `begin` sets what its controls do not hold, `show` draws the state and returns
