@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore
+from attn_examples.figures import Moving, explore, step_through
 
 
 def explorer() -> Moving:
@@ -20,4 +20,18 @@ def explorer_across() -> Moving:
     )
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across)}
+def stepper() -> Moving:
+    query = 2 * torch.tensor([[3.0, 2.0, 4.0, 1.0], [2.0, 2.0, 4.0, 1.0]]).log()
+    value = torch.tensor([[10.0], [20.0], [40.0]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    return step_through(query, torch.eye(3, 4), value, ["The", "cat", "sat"], mask=mask)
+
+
+def stepper_long() -> Moving:
+    torch.manual_seed(2)
+    value = torch.tensor([[28.19], [-999.0], [5.76], [0.0], [29.0], [29.5]])
+    tokens = ["[CLS]", "القطة", "##ing", "cat", "cat", "supercalifragilistic"]
+    return step_through(3 * torch.randn(1, 4), torch.randn(6, 4), value, tokens)
+
+
+EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, stepper, stepper_long)}
