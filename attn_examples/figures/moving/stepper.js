@@ -124,12 +124,14 @@ define("attn-stepper", class extends Moving {
     const { keys, asks } = this.data;
     const quote = (word) => `“\u2068${word}\u2069”`;
     const me = quote(asks[this.i]);
-    const list = (numbers, name) => keys.map((key, j) => `${quote(key)} ${name(numbers[j])}`).join(", ");
+    // the three largest
+    const list = (numbers, name) => keys.map((_, j) => j).sort((a, b) => numbers[b] - numbers[a]).slice(0, 3)
+      .map((j) => `${quote(keys[j])} ${name(numbers[j])}`).join(", ");
     const shut = keys.filter((_, j) => !this.mask[this.i][j]).map(quote);
     return [
-      () => `Step 1, score: ${me} asks, and scores ${list(this.scores[this.i], (score) => minus(score.toFixed(2)))}.`,
+      () => `Step 1, score: ${me} asks. It scores ${list(this.scores[this.i], (score) => minus(score.toFixed(2)))}.`,
       () => `Step 2, mask: ${shut.length ? `${me} may not look at ${shut.join(", ")}: the score becomes −∞` : `${me} may look at all, so nothing changes`}.`,
-      () => (sum ? `Step 3, normalize: e to the power of each score, divided by the sum, ${rough(sum)}: the weights are ${list(weights, share)}.`
+      () => (sum ? `Step 3, normalize: e to the power of each score, divided by the sum, ${rough(sum)}: weights ${list(weights, share)}.`
         : `Step 3, normalize: all keys are masked, and 0/0 is no number. A plain softmax gives NaN; here the weights are 0.`),
       () => (sum ? `Step 4, mix: the values, each times its weight, sum to ${plain(output)}, the output of ${me}: there the line balances.`
         : `Step 4, mix: ${me} may look at nothing, so its weights and its output are 0.`),

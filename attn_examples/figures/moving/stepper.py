@@ -63,7 +63,8 @@ def step_through(
     asks : sequence of str or numbers, array or Tensor, optional
         The tokens of the queries; by default the last L of `tokens`.
     alt : str, optional
-        What the still picture shows, for who cannot see it; by default its size.
+        What the still picture shows, for who cannot see it; by default its size
+        and the outputs.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def step_through(
     >>> key = torch.eye(3, 4)  # (S, E)
     >>> value = torch.tensor([[10.0], [20.0], [40.0]])  # (S, 1)
     >>> step_through(query, key, value, "The cat sat".split())
-    <Moving stepper: 1 query and 3 keys, step by step.>
+    <Moving stepper: 1 query and 3 keys in four steps, which give 25.56.>
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         check_float(name, tensor)
@@ -137,8 +138,9 @@ def step_through(
     line = controls(hint, asking, arrows)
     live = f"{line}{_sheet(keys, scores, seen, value)}{drawing(62)}"
     if alt is None:
-        counts = (f"{L} quer{'y' if L == 1 else 'ies'}", f"{S} key{'s'[: S > 1]}")
-        alt = f"{' and '.join(counts)}, step by step."
+        counts = f"{L} quer{'y' if L == 1 else 'ies'} and {S} key{'s'[: S > 1]}"
+        ends = ", ".join(_plain(number) for number in output[:, 0].tolist())
+        alt = f"{counts} in four steps, which give {ends}."
     columns = [f"weight of {token}" for token in keys] + ["output"]
     rows = torch.cat([weights, output], -1).tolist()
     cells = [[f"{number:.4g}" for number in row] for row in rows]
