@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore, step_through
+from attn_examples.figures import Moving, explore, step_through, walk_heads
 
 
 def explorer() -> Moving:
