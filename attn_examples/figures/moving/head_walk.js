@@ -41,7 +41,8 @@ define("attn-head_walk", class extends Moving {
     const wide = this.map.clientWidth;
     const roomy = wide > 560;
     const left = roomy ? 84 : 74;
-    const full = (wide - left - (roomy ? 190 : 102)) * D / elements.D.max;
+    const right = 20 + 6.7 * `(${[N, H, L, Math.max(E, L)].join(", ")})`.length + (roomy ? 90 : 0);
+    const full = (wide - left - right) * D / elements.D.max;
     const piece = full * E / D;
     Object.assign(this, { left, piece, lines: [] });
     const marks = [];

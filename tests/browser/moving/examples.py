@@ -34,4 +34,10 @@ def stepper_long() -> Moving:
     return step_through(3 * torch.randn(1, 4), torch.randn(6, 4), value, tokens)
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, stepper, stepper_long)}
+def head_walk() -> Moving:
+    return walk_heads(384, 12, head=3)
+
+
+EXAMPLES = {
+    make.__name__: make for make in (explorer, explorer_across, stepper, stepper_long, head_walk)
+}

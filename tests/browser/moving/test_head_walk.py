@@ -17,6 +17,12 @@ SIZES = "(sizes) => document.querySelector('attn-head_walk').sizes(sizes)"
 SET = """(sizes) => { const form = document.querySelector("form");
   for (const [name, size] of Object.entries(sizes)) form.elements[name].value = size;
   form.dispatchEvent(new Event("input")); }"""
+OUTSIDE = """() => { const box = (element) => element.getBoundingClientRect();
+  const frame = box(document.querySelector("svg.live"));
+  return [...document.querySelectorAll("svg.live *")].filter((mark) =>
+    box(mark).right > frame.right + 1 || box(mark).left < frame.left - 1
+    || box(mark).bottom > frame.bottom + 1)
+    .map((mark) => mark.outerHTML); }"""
 DRAWN = "[...document.querySelectorAll('svg.live text')].map((text) => text.textContent)"
 
 
@@ -102,8 +108,10 @@ def test_a_width_that_heads_do_not_divide_says_so(show: Showing) -> None:
 def test_each_step_says_what_it_makes(show: Showing) -> None:
     page = show(head_walk())
     page.locator("[name=step]").first.focus()
-    expected = ["1 sequence of 10 tokens", "12 pieces of 32", "1 × 12 × 10 × 10 = 1200 scores",
-                "Each of the 120 rows sums to 1", "10 rows of 32", "hold 589824 numbers"]  # fmt: skip
+    expected = [
+        "1 sequence of 10 tokens", "12 pieces of 32", "1 × 12 × 10 × 10 = 1200 scores",
+        "Each of the 120 rows sums to 1", "10 rows of 32", "hold 589824 numbers",
+    ]  # fmt: skip
     for step, text in enumerate(expected):
         assert said(page).startswith(f"Step {step + 1}: ")
         assert text in said(page)
@@ -126,7 +134,8 @@ def test_by_keyboard_alone(show: Showing) -> None:
 def test_by_pointer(show: Showing) -> None:
     page = show(head_walk())
     before = page.locator("svg.live rect[fill='#ffd24d']").last.bounding_box()
-    page.locator("svg.live rect[fill='#21918c']").nth(-2).click()  # the last piece of joined
+    last_of_joined = page.locator("svg.live rect[fill='#21918c']").nth(-2)
+    last_of_joined.click()
     assert said(page).startswith("Step 6: ")
     assert page.locator("[data-of=head]").inner_text() == "11"
     after = page.locator("svg.live rect[fill='#ffd24d']").last.bounding_box()
@@ -151,11 +160,7 @@ def test_nothing_leaves_the_drawing(show: Showing) -> None:
         page = show(walk_heads(1536, 16, length=64, batch=32), width=width)
         page.evaluate(SET, {"D": 9999, "L": 64, "N": 32})
         settle(page)
-        assert page.evaluate("""() => { const frame = document.querySelector("svg.live").getBoundingClientRect();
-          return [...document.querySelectorAll("svg.live *")].filter((mark) => {
-            const box = mark.getBoundingClientRect();
-            return box.right > frame.right + 1 || box.left < frame.left - 1 || box.bottom > frame.bottom + 1;
-          }).map((mark) => mark.outerHTML); }""") == []  # fmt: skip
+        assert page.evaluate(OUTSIDE) == []
 
 
 def test_the_frame_moves_unless_motion_is_reduced(show: Showing) -> None:
