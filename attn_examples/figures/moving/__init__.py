@@ -7,10 +7,23 @@ are what they share.
 
 from typing import TYPE_CHECKING
 
-from attn_examples.figures.moving import element, explorer, positions
+from attn_examples.figures.moving import (
+    element,
+    explorer,
+    head_walk,
+    positions,
+    stepper,
+)
 from attn_examples.figures.moving.element import *
 from attn_examples.figures.moving.explorer import *
+from attn_examples.figures.moving.head_walk import *
 from attn_examples.figures.moving.positions import *
+from attn_examples.figures.moving.stepper import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = element.__all__ + explorer.__all__ + positions.__all__
+    __all__ = []
+    __all__ += element.__all__
+    __all__ += explorer.__all__
+    __all__ += head_walk.__all__
+    __all__ += positions.__all__
+    __all__ += stepper.__all__

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore, turn_positions
+from attn_examples.figures import (
+    Moving,
+    explore,
+    turn_positions,
+)
 
 
 def explorer() -> Moving:
@@ -16,7 +20,7 @@ def explorer() -> Moving:
 def explorer_across() -> Moving:
     torch.manual_seed(1)
     return explore(
-        torch.randn(4, 6).softmax(-1), "die katze saß da".split(), "the cat sat on it .".split()
+        torch.randn(4, 6).softmax(-1), ["die", "katze", "saß", "da"], ["the", "cat", "sat", "on", "it", "."]
     )
 
 
@@ -24,4 +28,8 @@ def positions() -> Moving:
     return turn_positions()
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, positions)}
+EXAMPLES = {
+    name: make
+    for name, make in globals().items()
+    if getattr(make, "__annotations__", {}).get("return") == "Moving"
+}
