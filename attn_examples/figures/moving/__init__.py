@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attn_examples.figures.moving import element, explorer
 from attn_examples.figures.moving.element import *
 from attn_examples.figures.moving.explorer import *
+from attn_examples.figures.moving.softmax_lab import softmax_lab as softmax_lab
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = element.__all__ + explorer.__all__
+    __all__ = element.__all__ + explorer.__all__ + ["softmax_lab"]

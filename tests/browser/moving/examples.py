@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore
+from attn_examples.figures import Moving, explore, softmax_lab
 
 
 def explorer() -> Moving:
@@ -20,4 +20,9 @@ def explorer_across() -> Moving:
     )
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across)}
+def lab() -> Moving:
+    scores = torch.tensor([1.5, -0.5, -torch.inf, 2.25], dtype=torch.float64)
+    return softmax_lab(scores, ["[CLS]", "القطة", "supercalifragilistic", "##ing"])
+
+
+EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, lab)}
