@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from attn_examples.figures.moving import element, explorer
 from attn_examples.figures.moving.element import *
 from attn_examples.figures.moving.explorer import *
+from attn_examples.figures.moving.online_softmax import (
+    online_softmax as online_softmax,
+)
 from attn_examples.figures.moving.softmax_lab import softmax_lab as softmax_lab
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = element.__all__ + explorer.__all__ + ["softmax_lab"]
+    __all__ = element.__all__ + explorer.__all__ + ["online_softmax", "softmax_lab"]

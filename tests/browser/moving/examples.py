@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore, softmax_lab
+from attn_examples.figures import Moving, explore, online_softmax, softmax_lab
 
 
 def explorer() -> Moving:
@@ -25,4 +25,11 @@ def lab() -> Moving:
     return softmax_lab(scores, ["[CLS]", "القطة", "supercalifragilistic", "##ing"])
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, lab)}
+def tiles() -> Moving:
+    torch.manual_seed(2)
+    scores = torch.randn(7)
+    scores[3] = -torch.inf
+    return online_softmax(scores, torch.randn(7, 2), tile=3, labels=["[CLS]", "القطة", *"abcde"])
+
+
+EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, lab, tiles)}
