@@ -164,7 +164,8 @@ def _tiles(
     states = []
     m, total = scores.new_tensor(-math.inf), scores.new_zeros(())
     mix = values.new_zeros(values.shape[1])
-    for s, v in zip(scores.split(tile), values.split(tile), strict=True):
+    for start in range(0, len(scores), tile):
+        s, v = scores[start : start + tile], values[start : start + tile]
         new = torch.maximum(m, s.max())
         # with no key allowed so far nothing was kept, and -inf - -inf has no value
         kept = (m - new).exp().nan_to_num()
