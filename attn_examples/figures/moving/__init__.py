@@ -11,13 +11,17 @@ from attn_examples.figures.moving import (
     element,
     explorer,
     head_walk,
+    online_softmax,
     positions,
+    softmax_lab,
     stepper,
 )
 from attn_examples.figures.moving.element import *
 from attn_examples.figures.moving.explorer import *
 from attn_examples.figures.moving.head_walk import *
+from attn_examples.figures.moving.online_softmax import *
 from attn_examples.figures.moving.positions import *
+from attn_examples.figures.moving.softmax_lab import *
 from attn_examples.figures.moving.stepper import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
@@ -25,5 +29,7 @@ if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
     __all__ += element.__all__
     __all__ += explorer.__all__
     __all__ += head_walk.__all__
+    __all__ += online_softmax.__all__
     __all__ += positions.__all__
+    __all__ += softmax_lab.__all__
     __all__ += stepper.__all__

@@ -56,7 +56,7 @@ const unpack = (Kind, text) => new Kind(Uint8Array.from(atob(text), (c) => c.cha
 // Make one Tab stop of a group: arrows go round in it, up and down by a line of `across`.
 // What it returns moves the stop to a button.
 const rove = (group, across = () => 1) => {
-  const items = () => [...group.querySelectorAll("button")];
+  const items = () => [...group.querySelectorAll("button:not([hidden])")];
   let last;
   const stop = (chosen) => {
     if (chosen === last) return;

@@ -16,7 +16,7 @@ from tests.browser.test_pages import SIDEWAYS, axe
 each = pytest.mark.parametrize("name", EXAMPLES)
 PLACES = """() => [...document.querySelectorAll("main > *, .stage, form, .still, output")]
   .map((element) => Object.values(element.getBoundingClientRect().toJSON()).join())"""
-SMALL = """() => [...document.querySelectorAll("button, select, label, summary")]
+SMALL = """() => [...document.querySelectorAll("button:not([hidden]), select, label, summary")]
   .map((element) => [element.getBoundingClientRect(), element.outerHTML.slice(0, 100)])
   .filter(([box]) => box.width < 24 || box.height < 24).map(([, name]) => name)"""
 STOPS = """() => [...document.querySelectorAll("main form *")].filter((element) =>
