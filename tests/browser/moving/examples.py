@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore
+from attn_examples.figures import Moving, compose_masks, explore
 
 
 def explorer() -> Moving:
@@ -20,4 +20,8 @@ def explorer_across() -> Moving:
     )
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across)}
+def mask_composer() -> Moving:
+    return compose_masks()
+
+
+EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, mask_composer)}
