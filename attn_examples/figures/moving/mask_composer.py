@@ -91,7 +91,8 @@ def compose_masks(
     --------
     >>> from attn_examples.figures import compose_masks
     >>> compose_masks(6, {"window": "&", "padding": "&"}, window=2)
-    <Moving mask_composer: Six masks of 6 tokens, ...>
+    <Moving mask_composer: window & padding: 8 of 36 pairs are allowed. Beside it
+    six masks that can be joined.>
     """
     _check_size("length", length, 2, _MOST)
     real = max(1, length - 2) if real is None else real
@@ -101,11 +102,11 @@ def compose_masks(
         _check_size(name, size, 1, length)
     chosen = {"causal": "&", "documents": "&"} if chosen is None else chosen
     check_kind("chosen", chosen, Mapping, "a mapping of masks to & or |")
-    for name, sign in chosen.items():
-        if name not in _MASKS:
-            raise ValueError(f"chosen has {name!r} but the masks are {list(_MASKS)}")
+    for kind, sign in chosen.items():
+        if kind not in _MASKS:
+            raise ValueError(f"chosen has {kind!r} but the masks are {list(_MASKS)}")
         if sign not in ("&", "|"):
-            raise ValueError(f"chosen has {name!r}: {sign!r} but a sign is '&' or '|'")
+            raise ValueError(f"chosen has {kind!r}: {sign!r} but a sign is '&' or '|'")
 
     single = {
         name: make(length, sizes.get(name, real)).expand(length, length)
@@ -115,13 +116,13 @@ def compose_masks(
     lines = ""
     for name in _MASKS:
         signs = {"off": "off", "&": "&", "|": "|"}
-        size = ""
+        width = ""
         if name in _SIZES:
-            size = slider(f"{name} size", _SIZES[name], 1, length, 1, sizes[name])
+            width = slider(f"{name} size", _SIZES[name], 1, length, 1, sizes[name])
         lines += (
             f'<div class="line" role="group" aria-label="{name}">'
             f'<svg viewBox="0 0 {length} {length}" aria-hidden="true"><path/></svg>'
-            f"{choice(name, name, signs, chosen.get(name, 'off'))}{size}</div>"
+            f"{choice(name, name, signs, chosen.get(name, 'off'))}{width}</div>"
         )
     live = (
         f'<div class="compose">{_board(together)}{controls(_HOW, lines, _COPY)}</div>'
@@ -131,8 +132,8 @@ def compose_masks(
     numbers = [str(i) for i in range(length)]
     cells = [[str(int(cell)) for cell in row] for row in together.tolist()]
     alt = (
-        f"Six masks of {length} tokens, filled where attention is allowed: "
-        f"{', '.join(single)}; and {formula}: {int(together.sum())} of {length**2} pairs."
+        f"{formula}: {int(together.sum())} of {length**2} pairs are allowed. Beside it "
+        "six masks that can be joined."
     )
     still = _draw(together, formula, single)
     return Moving(
@@ -170,7 +171,7 @@ def _join(single: dict[str, Tensor], chosen: Mapping[str, str]) -> tuple[Tensor,
 def _board(mask: Tensor) -> str:
     """Return the mask as buttons, a row for each query: a group with one Tab stop."""
     L = len(mask)
-    cells = "<i>↓ →</i>" + "".join(f"<i>{j}</i>" for j in range(L))
+    cells = "<i></i>" + "".join(f"<i>{j}</i>" for j in range(L))
     for i, row in enumerate(mask.tolist()):
         cells += f"<i>{i}</i>" + "".join(
             f'<button type="button" aria-pressed="{str(cell).lower()}" '
