@@ -7,10 +7,13 @@ are what they share.
 
 from typing import TYPE_CHECKING
 
-from attn_examples.figures.moving import element, explorer, mask_composer
+from attn_examples.figures.moving import cache_walk, element, explorer, mask_composer
+from attn_examples.figures.moving.cache_walk import *
 from attn_examples.figures.moving.element import *
 from attn_examples.figures.moving.explorer import *
 from attn_examples.figures.moving.mask_composer import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = element.__all__ + explorer.__all__ + mask_composer.__all__
+    __all__ = (
+        element.__all__ + cache_walk.__all__ + explorer.__all__ + mask_composer.__all__
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, compose_masks, explore
+from attn_examples.figures import Moving, compose_masks, explore, walk_cache
 
 
 def explorer() -> Moving:
@@ -24,4 +24,8 @@ def mask_composer() -> Moving:
     return compose_masks()
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, mask_composer)}
+def cache_walk() -> Moving:
+    return walk_cache(tokens=["[CLS]", "the", "cat", "##s", "القطة", "supercalifragilistic"])
+
+
+EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, mask_composer, cache_walk)}
