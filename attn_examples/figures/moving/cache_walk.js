@@ -62,7 +62,7 @@ define("attn-cache_walk", class extends Moving {
     };
     const write = (x, y, text, end) => parts.push(draw("text", { x, y, "text-anchor": end ? "end" : null }, text));
     [["now", "computed in this step"], ["masked", "… and hidden by the mask"], ["kept", "kept from before"]].forEach(([what, text], at) => {
-      const x = at * Math.min(half * 0.66, 190);
+      const x = at * Math.min(half * 0.66, 205);
       cell(x, 0, what);
       write(x + size + 2, 12, half < 250 ? text.replace("computed in this step", "computed now").replace("… and hidden by the mask", "… masked") : text);
     });
@@ -72,7 +72,7 @@ define("attn-cache_walk", class extends Moving {
         write(x - 5, y + 11, name, true);
         for (let j = 0; j < T; j += 1) cell(x + j * size, y, what(j));
       };
-      write(x, 38, `one head, ${cached ? "with a" : "no"} cache`);
+      write(x - left + 6, 38, `one head, ${cached ? "with a" : "no"} cache`);
       const is = (j) => (j >= t ? "" : cached && j < t - 1 ? "kept" : "now");
       row(46, "keys", is);
       row(46 + size, "values", is);
