@@ -19,8 +19,7 @@ from attn_examples.figures.style import INK, LIT, new_figure
 
 __all__ = ["walk_cache"]
 
-_KEPT = "#21918c"
-_MOST = 2**17  # tokens
+_CACHED = "#21918c"
 
 
 class _Model(NamedTuple):
@@ -68,7 +67,8 @@ def walk_cache(
     Above, what each step computes and what is kept, in one head. Below, how many bytes
     the cache of a published model holds in bfloat16: 2 for keys and values, times
     layers, key heads, head_dim, tokens and 2 bytes; beside it what it would hold with a
-    key head for each query head (MHA) and with one for all (MQA).
+    key head for each query head (MHA) and with one for all (MQA: Shazeer, 2019,
+    arXiv:1911.02150; GQA lies between: Ainslie et al., 2023, arXiv:2305.13245).
 
     Parameters
     ----------
@@ -92,11 +92,6 @@ def walk_cache(
         If the model is not there, or a number is out of its range.
     TypeError
         If an argument is not of its kind.
-
-    References
-    ----------
-    Shazeer, "Fast Transformer Decoding", 2019, arXiv:1911.02150 (MQA); Ainslie et al.,
-    "GQA", 2023, arXiv:2305.13245.
 
     Examples
     --------
@@ -122,7 +117,7 @@ def walk_cache(
         raise ValueError(f"step ({step}) must be at most {len(given)}, one a token")
     check_count("power", power, least=0)
     if power > 17:
-        raise ValueError(f"power ({power}) must be at most 17, {_MOST} tokens")
+        raise ValueError(f"power ({power}) must be at most 17, {2**17} tokens")
 
     chosen = names.index(model)
     data = {
@@ -137,35 +132,35 @@ def walk_cache(
         '<button type="button" class="next">Write the next token</button>'
         '<span class="text" dir="auto"></span></div>'
         f"{drawing(92 + 18 * (len(given) + 2), 'walk')}"
-        f"{controls(models, _RANGE.format(power=power))}"
+        f"{controls(models, _CACHE_LENGTH.format(power=power))}"
         f'<p class="sum"></p>{drawing(72, "bytes")}'
     )
     length = 2**power
     cells = [
         [str(part) for part in (m.layers, m.heads, m.kv_heads, m.head_dim)]
-        + [_written(m.nbytes(n)) for n in (1, length)]
+        + [_write_bytes(m.nbytes(n)) for n in (1, length)]
         + [m.source]
         for m in _MODELS
     ]
     columns = ["layers", "heads", "key heads", "head_dim", "a token"]
     columns += [f"{length} tokens", "sizes from"]
-    held = _written(_MODELS[chosen].nbytes(length))
+    held = _write_bytes(_MODELS[chosen].nbytes(length))
     alt = (
         f"Step {step} of {len(given)}: without a cache {step} tokens are projected and "
         f"{step**2} scores computed, with one 1 and {step}. The cache of {model} holds "
         f"{held} at {length} tokens."
     )
-    still = _draw(len(given), step, length)
+    still = _draw_walk(len(given), step, length)
     return Moving("cache_walk", data, still, alt, live, table(names, columns, cells))
 
 
-_RANGE = (
+_CACHE_LENGTH = (
     '<label>Tokens in the cache <input type="range" name="size" min="0" max="17" '
     'step="1" value="{power}"></label>'
 )
 
 
-def _written(count: float) -> str:
+def _write_bytes(count: float) -> str:
     """Write a number of bytes with three digits, as the script does."""
     unit = 0
     while count >= 1024 and unit < 4:
@@ -175,35 +170,37 @@ def _written(count: float) -> str:
     return f"{count + 1e-9:.{digits}f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
-def _draw(T: int, step: int, length: int) -> Any:
+def _draw_walk(T: int, step: int, length: int) -> Any:
     figure, axes = new_figure(7.2, 3.0, per_line=3)
     for ax, cached in zip(axes[0, :2], (False, True), strict=True):
         kept = step - 1 if cached else 0
         for y, name in ((-3.4, "keys"), (-2.4, "values")):
             ax.text(-0.3, y + 0.5, name, ha="right", va="center", fontsize=9)
             for j in range(T):
-                _cell(ax, j, y, "kept" if j < kept else "now" if j < step else "")
+                _draw_cell(ax, j, y, "kept" if j < kept else "now" if j < step else "")
         ax.text(-0.3, step - 0.5, "scores", ha="right", va="center", fontsize=9)
         for i in range(T):
             for j in range(T):
                 now = i < step and j < step and (i == step - 1 or not cached)
-                _cell(ax, j, i, ("masked" if j > i else "now") if now else "")
+                _draw_cell(ax, j, i, ("masked" if j > i else "now") if now else "")
         ax.set(xlim=(-3, T + 0.2), ylim=(T + 0.2, -3.6), aspect="equal")
         ax.set_axis_off()
         ax.set_title(f"one head, {'with a' if cached else 'no'} cache", fontsize=10)
     ax = axes[0, 2]
     for y, one in enumerate(_MODELS):
         held = one.nbytes(length)
-        ax.barh(y, held, color=_KEPT, height=0.35)
-        ax.text(0, y - 0.28, f"{one.name} ({one.kind()}): {_written(held)}", fontsize=9)
+        ax.barh(y, held, color=_CACHED, height=0.35)
+        ax.text(
+            0, y - 0.28, f"{one.name} ({one.kind()}): {_write_bytes(held)}", fontsize=9
+        )
     ax.invert_yaxis()
     ax.set_axis_off()
     ax.set_title(f"the cache at {length} tokens", fontsize=10)
     return figure
 
 
-def _cell(ax: Any, x: float, y: float, what: str) -> None:
-    fill = {"now": LIT, "masked": LIT, "kept": _KEPT}.get(what, "none")
+def _draw_cell(ax: Any, x: float, y: float, what: str) -> None:
+    fill = {"now": LIT, "masked": LIT, "kept": _CACHED}.get(what, "none")
     faint = what == ""
     ax.add_patch(Rectangle((x, y), 0.9, 0.9, fc=fill, ec=INK, lw=0.3 if faint else 0.7))
     if what in ("now", "masked"):

@@ -32,7 +32,7 @@ from attn_examples.masks import (
 __all__ = ["compose_masks"]
 
 # In this order they are joined, from top to bottom: (L, size) -> (L, L) or repeats to it
-_MASKS: dict[str, Callable[[int, int], Tensor]] = {
+_JOINABLE: dict[str, Callable[[int, int], Tensor]] = {
     "causal": lambda L, n: causal_mask(L),
     "window": lambda L, n: sliding_window_mask(L, None, n),
     "prefix": lambda L, n: prefix_mask(L, None, n),
@@ -40,8 +40,13 @@ _MASKS: dict[str, Callable[[int, int], Tensor]] = {
     "padding": lambda L, n: padding_mask([n], L)[0],
     "padded queries": lambda L, n: query_padding_mask([n], L)[0],
 }
-_SIZES = {"window": "last", "prefix": "first", "documents": "each", "padding": "from"}
-_MOST = 12  # cells that a phone shows as wide as a finger needs
+_SIZE_WORDS = {
+    "window": "last",
+    "prefix": "first",
+    "documents": "each",
+    "padding": "from",
+}
+_MOST_TOKENS = 12  # cells that a phone shows as wide as a finger needs
 
 
 def compose_masks(
@@ -94,7 +99,7 @@ def compose_masks(
     <Moving mask_composer: window & padding: 8 of 36 pairs are allowed. Beside it
     six masks that can be joined.>
     """
-    _check_size("length", length, 2, _MOST)
+    _check_size("length", length, 2, _MOST_TOKENS)
     real = max(1, length - 2) if real is None else real
     sizes = {"window": window, "prefix": prefix, "documents": document, "padding": real}
     arguments = ("window", "prefix", "document", "real")
@@ -103,29 +108,30 @@ def compose_masks(
     chosen = {"causal": "&", "documents": "&"} if chosen is None else chosen
     check_kind("chosen", chosen, Mapping, "a mapping of masks to & or |")
     for kind, sign in chosen.items():
-        if kind not in _MASKS:
-            raise ValueError(f"chosen has {kind!r} but the masks are {list(_MASKS)}")
+        if kind not in _JOINABLE:
+            raise ValueError(f"chosen has {kind!r} but the masks are {list(_JOINABLE)}")
         if sign not in ("&", "|"):
             raise ValueError(f"chosen has {kind!r}: {sign!r} but a sign is '&' or '|'")
 
     single = {
         name: make(length, sizes.get(name, real)).expand(length, length)
-        for name, make in _MASKS.items()
+        for name, make in _JOINABLE.items()
     }
-    together, formula = _join(single, chosen)
+    together, formula = _join_masks(single, chosen)
     lines = ""
-    for name in _MASKS:
+    for name in _JOINABLE:
         signs = {"off": "off", "&": "&", "|": "|"}
         width = ""
-        if name in _SIZES:
-            width = slider(f"{name} size", _SIZES[name], 1, length, 1, sizes[name])
+        if name in _SIZE_WORDS:
+            width = slider(f"{name} size", _SIZE_WORDS[name], 1, length, 1, sizes[name])
         lines += (
             f'<div class="line" role="group" aria-label="{name}">'
             f'<svg viewBox="0 0 {length} {length}" aria-hidden="true"><path/></svg>'
             f"{choice(name, name, signs, chosen.get(name, 'off'))}{width}</div>"
         )
+    switches = controls(_HOW_JOINED, lines, _COPY_BUTTON)
     live = (
-        f'<div class="compose">{_board(together)}{controls(_HOW, lines, _COPY)}</div>'
+        f'<div class="compose">{_mask_board(together)}{switches}</div>'
         '<textarea readonly rows="8" wrap="off" spellcheck="false" '
         'aria-label="The code of this mask"></textarea>'
     )
@@ -135,17 +141,17 @@ def compose_masks(
         f"{formula}: {int(together.sum())} of {length**2} pairs are allowed. Beside it "
         "six masks that can be joined."
     )
-    still = _draw(together, formula, single)
+    still = _draw_masks(together, formula, single)
     return Moving(
         "mask_composer", {"L": length}, still, alt, live, table(numbers, numbers, cells)
     )
 
 
-_HOW = (
+_HOW_JOINED = (
     '<p class="how">Joined from top to bottom: &amp; keeps what both allow, | adds what '
     "either allows. Click a cell to paint it.</p>"
 )
-_COPY = '<button type="button" data-copy>Copy the code</button>'
+_COPY_BUTTON = '<button type="button" data-copy>Copy the code</button>'
 
 
 def _check_size(name: str, size: Any, least: int, most: int) -> None:
@@ -154,7 +160,9 @@ def _check_size(name: str, size: Any, least: int, most: int) -> None:
         raise ValueError(f"{name} ({size}) must be at most {most}")
 
 
-def _join(single: dict[str, Tensor], chosen: Mapping[str, str]) -> tuple[Tensor, str]:
+def _join_masks(
+    single: dict[str, Tensor], chosen: Mapping[str, str]
+) -> tuple[Tensor, str]:
     """Return masks joined in their order, and how, in words."""
     on = [name for name in single if name in chosen]
     if not on:
@@ -168,7 +176,7 @@ def _join(single: dict[str, Tensor], chosen: Mapping[str, str]) -> tuple[Tensor,
     return mask, formula
 
 
-def _board(mask: Tensor) -> str:
+def _mask_board(mask: Tensor) -> str:
     """Return the mask as buttons, a row for each query: a group with one Tab stop."""
     L = len(mask)
     cells = "<i></i>" + "".join(f"<i>{j}</i>" for j in range(L))
@@ -185,18 +193,18 @@ def _board(mask: Tensor) -> str:
     )
 
 
-def _draw(together: Tensor, formula: str, single: dict[str, Tensor]) -> Any:
+def _draw_masks(together: Tensor, formula: str, single: dict[str, Tensor]) -> Any:
     figure, axes = new_figure(7.0, 2.9, lines=2, per_line=5)
     grid = axes[0, 0].get_gridspec()
     for ax in axes[:, :2].flat:
         ax.remove()
-    _filled(figure.add_subplot(grid[:, :2]), together, formula, 11)
+    _fill_mask(figure.add_subplot(grid[:, :2]), together, formula, 11)
     for ax, (name, mask) in zip(axes[:, 2:].flat, single.items(), strict=True):
-        _filled(ax, mask, name, 9)
+        _fill_mask(ax, mask, name, 9)
     return figure
 
 
-def _filled(ax: Axes, mask: Tensor, title: str, size: int) -> None:
+def _fill_mask(ax: Axes, mask: Tensor, title: str, size: int) -> None:
     colors = ListedColormap(["#00000000", LIT])
     ax.pcolormesh(
         mask.int(), cmap=colors, vmin=0, vmax=1, edgecolors=INK, lw=0.6, clip_on=False

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attn_examples import CausalSelfAttention, KVCache
 from attn_examples.figures import walk_cache
-from attn_examples.figures.moving.cache_walk import _MODELS, _written
+from attn_examples.figures.moving.cache_walk import _MODELS, _write_bytes
 from tests.browser.moving.conftest import Showing
 from tests.browser.moving.test_every_figure import settle
 from tests.browser.test_pages import SIDEWAYS
@@ -28,7 +28,7 @@ def said(page: Page) -> str:
 def multiply_adds(call: Any) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def test_what_a_step_computes_is_what_torch_counts(show: Showing) -> None:
@@ -64,7 +64,7 @@ def test_bytes_are_those_of_torchs_tensors(show: Showing) -> None:
                 if heads == one.kv_heads:
                     assert one.nbytes(2**power) == held
                 written = figure(page).evaluate(f"figure => figure.written({held})")
-                assert written == _written(held)
+                assert written == _write_bytes(held)
 
 
 @pytest.mark.parametrize("place", range(len(_MODELS)))
@@ -80,9 +80,9 @@ def test_a_model_is_shown_with_its_formula_and_source(show: Showing, place: int)
     text = page.locator(".sum").inner_text()
     kept = "4096 tokens (of 131072, a window)" if one.window else "131072 tokens"
     assert f"{one.layers} layers · {one.kv_heads} key head" in text
-    assert f"· {one.head_dim} · {kept} · 2 bytes = {_written(one.nbytes(2**17))}" in text
+    assert f"· {one.head_dim} · {kept} · 2 bytes = {_write_bytes(one.nbytes(2**17))}" in text
     assert one.source in text
-    bars = page.locator("svg.bytes text").all_inner_texts()
+    bars = page.locator("svg.bytes text").all_text_contents()
     assert [bar for bar in bars if bar.startswith("▸")] == [
         f"▸ {one.kind()}, {one.kv_heads} key head{'s' if one.kv_heads > 1 else ''}"
     ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attn_examples import attention
 from attn_examples.figures import compose_masks
-from attn_examples.figures.moving.mask_composer import _MASKS
+from attn_examples.figures.moving.mask_composer import _JOINABLE
 from tests.browser.moving.conftest import Showing
 from tests.browser.moving.test_every_figure import settle
 from tests.browser.test_pages import SIDEWAYS
@@ -35,7 +35,7 @@ def figure(page: Page) -> Locator:
 
 
 def put(page: Page, signs: dict[str, str], sizes: dict[str, int] | None = None) -> None:
-    figure(page).evaluate(SET, [dict.fromkeys(_MASKS, "off") | signs, sizes or {}])
+    figure(page).evaluate(SET, [dict.fromkeys(_JOINABLE, "off") | signs, sizes or {}])
     settle(page)
 
 
@@ -62,7 +62,7 @@ def cell(page: Page, i: int, j: int) -> Locator:
 def joined(length: int, signs: dict[str, str], sizes: dict[str, int]) -> Tensor:
     """Join by torch, from top to bottom."""
     mask = None
-    for name, make in _MASKS.items():
+    for name, make in _JOINABLE.items():
         sign = signs.get(name, "off")
         if sign == "off":
             continue
@@ -75,9 +75,9 @@ def test_its_masks_and_its_code_are_torchs(show: Showing) -> None:
     chance = random.Random(0)
     for length in (2, 7, 8, 12):
         page = show(compose_masks(length, window=1, prefix=1, document=1))
-        pick = [dict.fromkeys(_MASKS, sign) for sign in SIGNS]
-        pick += [{name: "|"} for name in _MASKS]
-        pick += [{name: chance.choice(SIGNS) for name in _MASKS} for _ in range(20)]
+        pick = [dict.fromkeys(_JOINABLE, sign) for sign in SIGNS]
+        pick += [{name: "|"} for name in _JOINABLE]
+        pick += [{name: chance.choice(SIGNS) for name in _JOINABLE} for _ in range(20)]
         for signs in pick:
             sizes = {
                 name: chance.randint(1, length)
@@ -97,7 +97,7 @@ def test_its_masks_and_its_code_are_torchs(show: Showing) -> None:
 def test_any_two_masks_join(show: Showing) -> None:
     page = show(compose_masks(3, {}))
     sizes = {"window": 2, "prefix": 2, "documents": 2, "padding": 2}
-    for one, other in combinations(_MASKS, 2):
+    for one, other in combinations(_JOINABLE, 2):
         for first, second in product("&|", "&|"):
             signs = {one: first, other: second}
             put(page, signs, sizes)
