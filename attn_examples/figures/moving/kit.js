@@ -31,9 +31,9 @@ const viridis = (share) => {
 };
 const rgb = (color) => `rgb(${color})`;
 
-// A map as an image: a pixel for each cell, nothing where the number is exactly 0.
-const mapImage = (rows, columns, shareAt) => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+// Paint a map on a canvas: a pixel for each cell, nothing where the number is exactly 0.
+const paint = (canvas, rows, columns, shareAt) => {
+  Object.assign(canvas, { width: columns, height: rows });
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(columns, rows);
   for (let i = 0; i < rows; i += 1) {
@@ -43,15 +43,19 @@ const mapImage = (rows, columns, shareAt) => {
     }
   }
   context.putImageData(pixels, 0, 0);
-  return canvas.toDataURL();
+  return canvas;
 };
+const mapImage = (...map) => paint(document.createElement("canvas"), ...map).toDataURL();
+
+// Each token by itself, whichever way it is written.
+const quote = (word) => `“\u2068${word}\u2069”`;
 
 // Numbers from base64: Float32Array, Uint16Array and their like, the lowest byte first.
 const unpack = (Kind, text) => new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 
 // Make one Tab stop of a group: arrows go round in it, up and down by a line of `across`.
 const rove = (group, across = () => 1) => {
-  const items = () => [...group.querySelectorAll("button")];
+  const items = () => [...group.querySelectorAll("button:not([hidden])")];
   const stop = (chosen) => items().forEach((item) => { item.tabIndex = item === chosen ? 0 : -1; });
   stop(group.querySelector("[aria-pressed=true]") ?? items()[0]);
   group.addEventListener("focusin", (event) => stop(event.target.closest("button")));
