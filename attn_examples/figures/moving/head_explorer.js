@@ -131,14 +131,15 @@ define("attn-head_explorer", class extends Moving {
       this.sorted = shown;
       this.order = [...heads.keys()].sort((a, b) => (measure ? measure[b] - measure[a] : 0) || a - b);
       const { length } = this.data.tokens[sentence];
+      const number = (head) => short(Math.abs(measure[head]) < 0.005 ? 0 : measure[head]);
       this.order.forEach((head, place) => {
         const tile = this.tiles[place];
         const [canvas, { firstChild: name, lastChild: value }] = tile.children;
         paint(canvas, length, length, (i, j) => this.weight(sentence, head, i, j));
         name.data = heads[head];
-        value.textContent = measure ? short(measure[head]) : "";
+        value.textContent = measure ? number(head) : "";
         tile.classList.toggle("framed", framed.includes(head));
-        tile.ariaLabel = [heads[head], framed.includes(head) && "framed", measure && `${names[by - 1]} ${short(measure[head])}`]
+        tile.ariaLabel = [heads[head], framed.includes(head) && "framed", measure && `${names[by - 1]} ${number(head)}`]
           .filter(Boolean).join(", ");
       });
     }

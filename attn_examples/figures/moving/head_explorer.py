@@ -35,6 +35,8 @@ __all__ = ["explore_heads"]
 _ROW = 26  # pixels: a token's button and its row of the map
 _ABOVE = 60  # pixels: the tokens above the map
 _FRAME = "#d95f02"
+_HINT = "<span>Open a head, then ask a token.</span>"
+_SPECIAL = ("[CLS]", "[SEP]", "<s>", "</s>")
 
 
 def explore_heads(
@@ -108,7 +110,7 @@ def explore_heads(
     >>> tokens = ["[CLS] it rains [SEP]".split(), "[CLS] why ? [SEP]".split()]
     >>> maps = [torch.randn(2, 3, 4, 4).softmax(-1) for _ in tokens]
     >>> explore_heads(maps, tokens, measures={"my own": torch.rand(2, 3)})
-    <Moving head_explorer: Maps of 2 layers of 3 heads, for “[CLS] it rains [SEP]”.>
+    <Moving head_explorer: Maps of 2 layers of 3 heads, for “it rains”.>
     """
     weights = _weights(maps)
     layers, heads = weights[0].shape[:2]
@@ -152,7 +154,7 @@ def explore_heads(
         for number in numbers
     )
     live = (
-        f"{controls(menu('by', 'Sort the heads by', ['layer', *flat]))}"
+        f"{controls(menu('by', 'Sort by', ['layer', *flat]), _HINT)}"
         f'<div class="heads" role="group" aria-label="Heads" style="--across: {across}">'
         f'{tiles}</div><div class="panes">'
         + "".join(
@@ -160,7 +162,7 @@ def explore_heads(
         )
         + "</div>"
     )
-    cells = [[f"{x:.2f}" for x in line] for line in zip(*flat.values(), strict=True)]
+    cells = [[f"{round(x, 2) + 0.0:.2f}" for x in line] for line in zip(*flat.values(), strict=True)]
     if alt is None:
         alt = f"Maps of {layers} layers of {heads} heads, for “{texts[0]}”."
     still = _still(weights[0], framed)
@@ -235,7 +237,7 @@ def _measures(weights: list[Tensor], words: list[list[str]]) -> dict[str, Tensor
     if min(map(len, words)) > 1:
         found["token before"] = over(lambda m, _: m.diagonal(-1, -2, -1))
         found["token after"] = over(lambda m, _: m.diagonal(1, -2, -1))
-    for special in ("[CLS]", "[SEP]", "<s>", "</s>"):
+    for special in _SPECIAL:
         if all(special in sentence for sentence in words):
             found[special] = over(
                 lambda m, w, s=special: m[..., [t == s for t in w]].sum(-1)
@@ -286,7 +288,9 @@ def _written(weights: Tensor) -> str:
 
 
 def _text(tokens: list[str]) -> str:
-    text = " ".join(tokens)
+    """Return a sentence for a menu, without what a tokenizer put around it."""
+    text = " ".join(token for token in tokens if token not in _SPECIAL)
+    text = text.replace(" ##", "") or " ".join(tokens)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -310,7 +314,8 @@ def _still(maps: Tensor, framed: Sequence[tuple[int, int]]) -> Figure:
     for k, h in product(range(layers), range(heads)):
         sheet[k * pitch : k * pitch + T, h * pitch : h * pitch + T] = maps[k, h]
     figure, ax = new_figure(6.4, 0.8 + 5.9 * layers / heads)
-    image = ax.imshow(sheet, vmin=0, vmax=1, interpolation="none")
+    tenths = (10 * sheet).round() / 10  # a smaller image
+    ax.imshow(tenths, cmap="viridis", vmin=0, vmax=1, interpolation="none")
     for k, h in framed:
         corner = (h * pitch - 0.5 - gap / 2, k * pitch - 0.5 - gap / 2)
         look = {"fill": False, "ec": _FRAME, "lw": 2.2, "clip_on": False}
