@@ -118,7 +118,7 @@ define("attn-head_explorer", class extends Moving {
     this.sort(Number(by));
     const said = this.panes.map((pane, side) => this.open(pane, side));
     this.keep();
-    return `Head ${this.data.heads[this.head]}: ${said.join("; beside it ")}. Each number is within .01 of the weight; no number is less than that.`;
+    return `Head ${this.data.heads[this.head]}: ${said.join("; beside it ")}.`;
   }
 
   // Draw the heads in their order, for the first sentence.
@@ -148,22 +148,18 @@ define("attn-head_explorer", class extends Moving {
 
   press(buttons, chosen, stop = chosen) {
     buttons.forEach((button, at) => {
-      button.ariaPressed = String(at === chosen);
-      button.tabIndex = at === stop ? 0 : -1;
+      const pressed = String(at === chosen);
+      if (button.ariaPressed !== pressed) button.ariaPressed = pressed;
+      if (button.tabIndex !== -(at !== stop)) button.tabIndex = -(at !== stop);
     });
   }
 
   // Draw the map of the open head, light a row, and say it.
-  open({ map, rows }, side) {
+  open({ group, map, rows }, side) {
     const sentence = this.sentence(side);
     const tokens = this.tokens(side);
     const place = this.over?.side === side ? this.over.place : this.rows[side];
     const found = tokens.map((_, j) => this.weight(sentence, this.head, place, j));
-    rows.forEach((button, i) => {
-      button.hidden = i >= tokens.length;
-      if (button.textContent !== (tokens[i] ?? "")) button.textContent = tokens[i] ?? "";
-    });
-    this.press(rows, place, this.rows[side]);
     const { top, height: high } = rows[0].getBoundingClientRect();
     const above = top - map.getBoundingClientRect().top;
     const brief = (token) => (token.length > 10 ? `${token.slice(0, 9)}…` : token);
@@ -173,6 +169,11 @@ define("attn-head_explorer", class extends Moving {
     const key = [sentence, this.head, size, high].join();
     if (map.dataset.key !== key) {
       map.dataset.key = key;
+      rows.forEach((button, i) => {
+        button.textContent = tokens[i] ?? "";
+        if (i >= tokens.length) button.remove();
+        else if (!button.parentNode) group.append(button);
+      });
       const href = mapImage(tokens.length, tokens.length, (i, j) => this.weight(sentence, this.head, i, j));
       const cells = { x: 0, y: above, width: wide, height: high * tokens.length };
       map.replaceChildren(
@@ -184,6 +185,7 @@ define("attn-head_explorer", class extends Moving {
         draw("g"),
       );
     }
+    this.press(rows, place, this.rows[side]);
     map.lastChild.replaceChildren(
       ...found.map((weight, j) => draw("text", {
         x: size * (j + 0.5), y: above + high * (place + 0.5) + 4, "text-anchor": "middle",
@@ -191,7 +193,7 @@ define("attn-head_explorer", class extends Moving {
       }, size < 20 || (weight && weight < 0.01) ? "" : weight ? short(weight, weight === 1 ? 1 : 2) : "0")),
       draw("rect", { x: 0, y: above + high * place, width: wide, height: high, fill: "none", stroke: "#d55e00", "stroke-width": 2.5 }),
     );
-    const first = [...found.keys()].sort((a, b) => found[b] - found[a]).slice(0, 3).filter((j) => found[j] >= 0.01);
+    const first = [...found.keys()].sort((a, b) => found[b] - found[a]).slice(0, 2).filter((j) => found[j] >= 0.01);
     return `${quote(tokens[place])} looks at ${first.map((j) => `${quote(tokens[j])} ${short(found[j])}`).join(", ")}`;
   }
 });

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import product
 from typing import Any
 
@@ -36,6 +36,7 @@ _ROW = 26  # pixels: a token's button and its row of the map
 _ABOVE = 60  # pixels: the tokens above the map
 _FRAME = "#d95f02"
 _HINT = "<span>Open a head, then ask a token.</span>"
+_NOTE = "<small>Numbers are within .01 of the weights; none stands below that.</small>"
 _SPECIAL = ("[CLS]", "[SEP]", "<s>", "</s>")
 
 
@@ -116,10 +117,12 @@ def explore_heads(
     layers, heads = weights[0].shape[:2]
     words = _words(tokens, weights)
     _check_head("head", head, layers, heads)
+    check_kind("framed", framed, Sequence, "a sequence of layers and heads")
     for one in framed:
         _check_head("framed", one, layers, heads)
     if chosen is None:
         chosen = [len(sentence) // 2 for sentence in words]
+    check_kind("chosen", chosen, Sequence, "a sequence of one token for each sentence")
     if len(chosen) != len(words):
         raise ValueError(
             f"chosen has {len(chosen)} tokens but there are {len(words)} sentences"
@@ -131,6 +134,10 @@ def explore_heads(
                 f"chosen holds {place} but that sentence has tokens 0 to "
                 f"{len(sentence) - 1}"
             )
+    if link is not None:
+        check_kind("link", link, str, "a str")
+        if not re.fullmatch(r"[\w-]+", link):
+            raise ValueError(f"link ({link!r}) must be letters, digits and hyphens")
     found = _measures(weights, words) | _own(measures, layers, heads)
     numbers = [f"{k}.{h}" for k, h in product(range(layers), range(heads))]
     flat = {name: each.flatten().tolist() for name, each in found.items()}
@@ -160,15 +167,17 @@ def explore_heads(
         + "".join(
             _pane(side, texts, side, longest) for side in range(min(len(words), 2))
         )
-        + "</div>"
+        + f"</div>{_NOTE}"
     )
-    cells = [[f"{round(x, 2) + 0.0:.2f}" for x in line] for line in zip(*flat.values(), strict=True)]
+    cells = [
+        [f"{round(x, 2) + 0.0:.2f}" for x in line]
+        for line in zip(*flat.values(), strict=True)
+    ]
     if alt is None:
         alt = f"Maps of {layers} layers of {heads} heads, for “{texts[0]}”."
     still = _still(weights[0], framed)
-    return Moving(
-        "head_explorer", data, still, alt, live, table(numbers, list(flat), cells)
-    )
+    rows = table(numbers, list(flat), cells) if flat else ""
+    return Moving("head_explorer", data, still, alt, live, rows)
 
 
 def _weights(maps: Any) -> list[Tensor]:
@@ -192,7 +201,9 @@ def _weights(maps: Any) -> list[Tensor]:
                 f"{shape_of(maps[0])}: layers and heads must be the same"
             )
         weights = one.detach().double().cpu()
-        if not ((weights >= 0) & ((weights.sum(-1) - 1).abs() < 0.005)[..., None]).all():
+        if not (
+            (weights >= 0) & ((weights.sum(-1) - 1).abs() < 0.005)[..., None]
+        ).all():
             raise ValueError(
                 f"{name} holds what are no weights: none may be below 0, and each row "
                 "must sum to 1"
@@ -217,12 +228,12 @@ def _check_head(name: str, head: Any, layers: int, heads: int) -> None:
     check_kind(name, head, Sequence, "a layer and a head")
     if len(head) != 2:
         raise ValueError(f"{name} ({head!r}) must be a layer and a head")
-    for which, place, count in zip(("layer", "head"), head, (layers, heads), strict=True):
+    for which, place, count in zip(
+        ("layer", "head"), head, (layers, heads), strict=True
+    ):
         check_whole(f"{name}: {which}", place)
         if not 0 <= place < count:
-            raise ValueError(
-                f"{name}: {which} ({place}) must be from 0 to {count - 1}"
-            )
+            raise ValueError(f"{name}: {which} ({place}) must be from 0 to {count - 1}")
 
 
 def _measures(weights: list[Tensor], words: list[list[str]]) -> dict[str, Tensor]:
@@ -300,7 +311,7 @@ def _pane(side: int, texts: list[str], chosen: int, rows: int) -> str:
     name, label = (("first", "Sentence"), ("second", "Beside it"))[side]
     return (
         f'<div class="pane">{menu(name, label, texts, chosen)}<div class="grid">'
-        f'<div class="rows" role="group" aria-label="Tokens: {label}">{buttons}</div>'
+        f'<div class="rows" role="group" aria-label="Tokens, {name}">{buttons}</div>'
         f"{drawing(_ABOVE + _ROW * rows)}</div></div>"
     )
 
@@ -315,11 +326,12 @@ def _still(maps: Tensor, framed: Sequence[tuple[int, int]]) -> Figure:
         sheet[k * pitch : k * pitch + T, h * pitch : h * pitch + T] = maps[k, h]
     figure, ax = new_figure(6.4, 0.8 + 5.9 * layers / heads)
     tenths = (10 * sheet).round() / 10  # a smaller image
-    ax.imshow(tenths, cmap="viridis", vmin=0, vmax=1, interpolation="none")
+    ax.imshow(tenths.numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="none")
     for k, h in framed:
         corner = (h * pitch - 0.5 - gap / 2, k * pitch - 0.5 - gap / 2)
-        look = {"fill": False, "ec": _FRAME, "lw": 2.2, "clip_on": False}
-        ax.add_patch(Rectangle(corner, pitch, pitch, **look))
+        frame = Rectangle(corner, pitch, pitch, fill=False, ec=_FRAME, lw=2.2)
+        frame.set_clip_on(False)
+        ax.add_patch(frame)
     ax.set_xticks([h * pitch + (T - 1) / 2 for h in range(heads)], range(heads))
     ax.set_yticks([k * pitch + (T - 1) / 2 for k in range(layers)], range(layers))
     ax.set_xlabel("head", color=INK)

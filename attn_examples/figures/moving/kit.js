@@ -55,7 +55,7 @@ const unpack = (Kind, text) => new Kind(Uint8Array.from(atob(text), (c) => c.cha
 
 // Make one Tab stop of a group: arrows go round in it, up and down by a line of `across`.
 const rove = (group, across = () => 1) => {
-  const items = () => [...group.querySelectorAll("button:not([hidden])")];
+  const items = () => [...group.querySelectorAll("button")];
   const stop = (chosen) => items().forEach((item) => { item.tabIndex = item === chosen ? 0 : -1; });
   stop(group.querySelector("[aria-pressed=true]") ?? items()[0]);
   group.addEventListener("focusin", (event) => stop(event.target.closest("button")));

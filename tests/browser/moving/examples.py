@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_examples.figures import Moving, explore
+from attn_examples.figures import Moving, explore, explore_heads
 
 
 def explorer() -> Moving:
@@ -20,4 +20,18 @@ def explorer_across() -> Moving:
     )
 
 
-EXAMPLES = {make.__name__: make for make in (explorer, explorer_across)}
+def heads() -> Moving:
+    torch.manual_seed(2)
+    tokens = [
+        ["[CLS]", "the", "cat", "sat", "[SEP]"],
+        ["[CLS]", "القطة", "##s", "incomprehensibilities", "on", "mat", "🐈", "[SEP]"],
+        ["[CLS]", "why", "?", "[SEP]"],
+    ]
+    maps = [(2 * torch.randn(2, 12, len(t), len(t))).softmax(-1) for t in tokens]
+    maps[2] = torch.randn(2, 12, 4, 4).masked_fill(~torch.ones(4, 4).tril().bool(), -torch.inf)
+    maps[2] = maps[2].softmax(-1)
+    mine = {"my own": torch.randn(2, 12)}
+    return explore_heads(maps, tokens, measures=mine, head=(1, 3), framed=[(0, 2)], link="heads")
+
+
+EXAMPLES = {make.__name__: make for make in (explorer, explorer_across, heads)}
