@@ -11,6 +11,7 @@ from attn_examples.figures.moving import (
     cache_walk,
     element,
     explorer,
+    head_explorer,
     head_walk,
     mask_composer,
     online_softmax,
@@ -21,6 +22,7 @@ from attn_examples.figures.moving import (
 from attn_examples.figures.moving.cache_walk import *
 from attn_examples.figures.moving.element import *
 from attn_examples.figures.moving.explorer import *
+from attn_examples.figures.moving.head_explorer import *
 from attn_examples.figures.moving.head_walk import *
 from attn_examples.figures.moving.mask_composer import *
 from attn_examples.figures.moving.online_softmax import *
@@ -33,6 +35,7 @@ if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
     __all__ += cache_walk.__all__
     __all__ += element.__all__
     __all__ += explorer.__all__
+    __all__ += head_explorer.__all__
     __all__ += head_walk.__all__
     __all__ += mask_composer.__all__
     __all__ += online_softmax.__all__

@@ -144,8 +144,6 @@ define("attn-explorer", class extends Moving {
 
   // Say it: the chosen one, or the three largest and the sum of all.
   sentence(found, token, theirs, side, other) {
-    // each token by itself, whichever way it is written
-    const quote = (word) => `“\u2068${word}\u2069”`;
     const name = (at) => quote(theirs[at]);
     const me = quote(token);
     const sum = short(found.reduce((total, weight) => total + weight, 0));

@@ -31,13 +31,13 @@ const viridis = (share) => {
 };
 const rgb = (color) => `rgb(${color})`;
 
-// A map as an image: a pixel for each cell, nothing where the number is exactly 0.
+// Paint a map on a canvas: a pixel for each cell, nothing where the number is exactly 0.
 const SHADES = Uint32Array.from({ length: 256 }, (_, at) => {
   const [red, green, blue] = viridis(at / 255);
   return (255 << 24) | (blue << 16) | (green << 8) | red;
 });
-const mapImage = (rows, columns, shareAt) => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+const paint = (canvas, rows, columns, shareAt) => {
+  Object.assign(canvas, { width: columns, height: rows });
   const pixels = new Uint32Array(rows * columns);
   for (let i = 0; i < rows; i += 1) {
     for (let j = 0; j < columns; j += 1) {
@@ -47,8 +47,12 @@ const mapImage = (rows, columns, shareAt) => {
   }
   const image = new ImageData(new Uint8ClampedArray(pixels.buffer), columns, rows);
   canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas.toDataURL();
+  return canvas;
 };
+const mapImage = (...map) => paint(document.createElement("canvas"), ...map).toDataURL();
+
+// Each token by itself, whichever way it is written.
+const quote = (word) => `“\u2068${word}\u2069”`;
 
 // Numbers from base64: Float32Array, Uint16Array and their like, the lowest byte first.
 const unpack = (Kind, text) => new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
