@@ -173,6 +173,8 @@ def test_touch_at_360_pixels(show: Showing) -> None:
     cell(page, 0, 11).tap()
     settle(page)
     assert said(page).startswith("Token 0 may look at token 11 (painted).")
+    assert torch.equal(run(page), mask_of(page))
+    assert mask_of(page)[0, 11]
     page.get_by_role("group", name="padded queries").get_by_label("|").last.tap()
     settle(page)
     assert torch.equal(run(page), mask_of(page))
