@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attn_examples.figures import online_softmax
+from attn_examples.figures import walk_tiles
 from tests.conftest import says
 
 INF = torch.inf
@@ -21,7 +21,7 @@ def test_its_last_tile_gives_the_plain_softmax(tile: int, width: int) -> None:
     torch.manual_seed(tile)
     scores, values = torch.randn(7).double(), torch.randn(7, width).double()
     scores[:2] = -INF
-    html = online_softmax(scores, values, tile=tile)._repr_html_()
+    html = walk_tiles(scores, values, tile=tile)._repr_html_()
     table = html[html.index('<details class="numbers">') :]
     rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', table)
     cells = {name: re.findall(r"<td>(.*?)</td>", row) for name, row in rows}
@@ -34,14 +34,14 @@ def test_its_last_tile_gives_the_plain_softmax(tile: int, width: int) -> None:
 
 
 def test_the_still_picture_has_four_tiles_at_most() -> None:
-    figure = online_softmax(torch.zeros(12), torch.zeros(12), tile=1).still
+    figure = walk_tiles(torch.zeros(12), torch.zeros(12), tile=1).still
     titles = [ax.get_title().split(":")[0] for ax in figure.axes]
     assert titles == ["tile 1", "tile 5", "tile 8", "tile 12"]
-    assert len(online_softmax(ROW, ROW, tile=3).still.axes) == 2
+    assert len(walk_tiles(ROW, ROW, tile=3).still.axes) == 2
 
 
 def test_all_keys_may_be_masked() -> None:
-    figure = online_softmax(torch.tensor([-INF, -INF]), torch.ones(2))
+    figure = walk_tiles(torch.tensor([-INF, -INF]), torch.ones(2))
     assert figure.data["masked"] == [True, True]
     assert "nan" not in figure._repr_html_()
 
@@ -79,7 +79,7 @@ def test_all_keys_may_be_masked() -> None:
 )
 def test_it_refuses(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=says(message)):
-        online_softmax(*arguments)
+        walk_tiles(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_it_refuses(arguments: tuple[Any, ...], message: str) -> None:
 )
 def test_it_refuses_keywords(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=says(message)):
-        online_softmax(ROW, ROW, **keywords)
+        walk_tiles(ROW, ROW, **keywords)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attn_examples.figures import softmax_lab
+from attn_examples.figures import try_softmax
 from tests.conftest import says
 
 INF = torch.inf
@@ -16,7 +16,7 @@ INF = torch.inf
 
 def test_its_numbers_are_those_of_torch() -> None:
     scores = torch.tensor([0.5, -1.0, -INF, 2.0], dtype=torch.float64)
-    html = softmax_lab(scores, ["a", "b", "c", "d"])._repr_html_()
+    html = try_softmax(scores, ["a", "b", "c", "d"])._repr_html_()
     rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', html)
     cells = [[name, *re.findall(r"<td>(.*?)</td>", row)] for name, row in rows]
     weights = [(scores / T).softmax(-1) for T in (0.5, 1.0, 2.0)]
@@ -27,7 +27,7 @@ def test_its_numbers_are_those_of_torch() -> None:
 
 
 def test_the_still_picture_has_the_scores_and_the_weights_at_three_temperatures() -> None:
-    figure = softmax_lab(torch.tensor([1.0, 2.0, 5.0]).log()).still
+    figure = try_softmax(torch.tensor([1.0, 2.0, 5.0]).log()).still
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == ["score", "weight, T = ½", "weight, T = 1", "weight, T = 2"]
     texts = [[text.get_text() for text in ax.texts] for ax in figure.axes]
@@ -36,13 +36,13 @@ def test_the_still_picture_has_the_scores_and_the_weights_at_three_temperatures(
 
 
 def test_scores_stand_in_the_page_as_they_are() -> None:
-    html = softmax_lab(torch.tensor([1 / 3, -INF], dtype=torch.float64))._repr_html_()
+    html = try_softmax(torch.tensor([1 / 3, -INF], dtype=torch.float64))._repr_html_()
     assert f'value="{1 / 3!r}"' in html
-    assert softmax_lab(torch.tensor([-7.5])).data["largest"] == 8
+    assert try_softmax(torch.tensor([-7.5])).data["largest"] == 8
 
 
 def test_all_keys_may_be_masked() -> None:
-    assert softmax_lab(torch.tensor([-INF, -INF])).data["masked"] == [True, True]
+    assert try_softmax(torch.tensor([-INF, -INF])).data["masked"] == [True, True]
 
 
 ROW = torch.tensor([0.0, 1.0])
@@ -77,4 +77,4 @@ ROW = torch.tensor([0.0, 1.0])
 )
 def test_it_refuses(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=says(message)):
-        softmax_lab(*arguments)
+        try_softmax(*arguments)

@@ -21,13 +21,13 @@ from attn_examples.figures.moving.element import (
 )
 from attn_examples.figures.style import INK, LIT, new_figure
 
-__all__ = ["online_softmax"]
+__all__ = ["walk_tiles"]
 
 _MOST = 12  # keys; more columns than that are too narrow on a phone
 _WIDEST = 3  # numbers in a value
 
 
-def online_softmax(
+def walk_tiles(
     scores: Tensor,
     values: Tensor,
     *,
@@ -77,8 +77,8 @@ def online_softmax(
     Examples
     --------
     >>> import torch
-    >>> from attn_examples.figures import online_softmax
-    >>> online_softmax(torch.tensor([0.5, 2.0, 1.0]), torch.tensor([1.0, 2.0, 3.0]))
+    >>> from attn_examples.figures import walk_tiles
+    >>> walk_tiles(torch.tensor([0.5, 2.0, 1.0]), torch.tensor([1.0, 2.0, 3.0]))
     <Moving online_softmax: Bars of the terms of a softmax, after each of 2 tiles.>
     """
     check_float("scores", scores)

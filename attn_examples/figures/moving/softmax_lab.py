@@ -22,12 +22,12 @@ from attn_examples.figures.moving.element import (
 from attn_examples.figures.style import INK, LIT, new_figure
 from attn_examples.normalizers import softmax
 
-__all__ = ["softmax_lab"]
+__all__ = ["try_softmax"]
 
 _MOST = 8  # keys; more columns than that are too narrow on a phone
 
 
-def softmax_lab(
+def try_softmax(
     scores: Tensor, labels: ArrayLike | None = None, *, alt: str | None = None
 ) -> Moving:
     """Show one row of scores as bars to drag, and what the softmax makes of them.
@@ -61,8 +61,8 @@ def softmax_lab(
     Examples
     --------
     >>> import torch
-    >>> from attn_examples.figures import softmax_lab
-    >>> softmax_lab(torch.tensor([1.0, 2.0, 5.0]).log())
+    >>> from attn_examples.figures import try_softmax
+    >>> try_softmax(torch.tensor([1.0, 2.0, 5.0]).log())
     <Moving softmax_lab: Bars of 3 scores, and their weights at three temperatures.>
     """
     check_float("scores", scores)

@@ -9,12 +9,12 @@ from attn_examples.figures import (
     compose_masks,
     explore,
     explore_heads,
-    online_softmax,
-    softmax_lab,
     step_through,
+    try_softmax,
     turn_positions,
     walk_cache,
     walk_heads,
+    walk_tiles,
 )
 
 
@@ -27,7 +27,9 @@ def explorer() -> Moving:
 def explorer_across() -> Moving:
     torch.manual_seed(1)
     return explore(
-        torch.randn(4, 6).softmax(-1), ["die", "katze", "saß", "da"], ["the", "cat", "sat", "on", "it", "."]
+        torch.randn(4, 6).softmax(-1),
+        ["die", "katze", "saß", "da"],
+        ["the", "cat", "sat", "on", "it", "."],
     )
 
 
@@ -55,14 +57,14 @@ def head_walk() -> Moving:
 
 def lab() -> Moving:
     scores = torch.tensor([1.5, -0.5, -torch.inf, 2.25], dtype=torch.float64)
-    return softmax_lab(scores, ["[CLS]", "القطة", "supercalifragilistic", "##ing"])
+    return try_softmax(scores, ["[CLS]", "القطة", "supercalifragilistic", "##ing"])
 
 
 def tiles() -> Moving:
     torch.manual_seed(2)
     scores = torch.randn(7)
     scores[3] = -torch.inf
-    return online_softmax(scores, torch.randn(7, 2), tile=3, labels=["[CLS]", "القطة", *"abcde"])
+    return walk_tiles(scores, torch.randn(7, 2), tile=3, labels=["[CLS]", "القطة", *"abcde"])
 
 
 def mask_composer() -> Moving:

@@ -8,7 +8,7 @@ import torch
 from playwright.sync_api import Page
 from torch import Tensor
 
-from attn_examples.figures import online_softmax
+from attn_examples.figures import walk_tiles
 from tests.browser.moving.conftest import Showing
 from tests.browser.moving.test_every_figure import settle
 from tests.browser.moving.test_softmax_lab import SET, said
@@ -55,7 +55,7 @@ def test_after_each_tile_its_numbers_are_those_of_torch(show: Showing) -> None:
         scores, values = 3 * torch.randn(S).double(), torch.randn(S, 1 + seed % 3).double()
         if seed % 2:
             scores[[0, 2]] = -INF
-        page = show(online_softmax(scores, values, tile=1 + seed % 3))
+        page = show(walk_tiles(scores, values, tile=1 + seed % 3))
         for order in (0, 1, 2) if not seed % 2 else (0,):
             put(page, order=str(order))
             by = scores.argsort(descending=order == 2) if order else torch.arange(S)
@@ -86,7 +86,7 @@ VALUES = torch.arange(1.0, 9.0)
 
 
 def test_it_says_when_the_maximum_rises_and_when_it_stays(show: Showing) -> None:
-    page = show(online_softmax(SCORES, VALUES))
+    page = show(walk_tiles(SCORES, VALUES))
     assert said(page) == "Tile 1 of 4: the first maximum. Output so far: 1.622."
     step(page)
     assert "the maximum rises by 1.00, so both sums are multiplied" in said(page)
@@ -105,7 +105,7 @@ def test_it_says_when_the_maximum_rises_and_when_it_stays(show: Showing) -> None
 
 
 def test_before_the_first_tile_nothing_is_kept(show: Showing) -> None:
-    page = show(online_softmax(SCORES, VALUES))
+    page = show(walk_tiles(SCORES, VALUES))
     step(page, "Back")
     assert said(page) == f"Nothing is read yet: the maximum is {LESS}, and both sums are 0."
     assert page.get_by_role("button", name="Back").get_attribute("aria-disabled") == "true"
@@ -113,7 +113,7 @@ def test_before_the_first_tile_nothing_is_kept(show: Showing) -> None:
 
 
 def test_all_of_it_by_keyboard(show: Showing) -> None:
-    page = show(online_softmax(SCORES, VALUES))
+    page = show(walk_tiles(SCORES, VALUES))
     page.get_by_role("button", name="Next tile").focus()
     page.keyboard.press("Enter")
     settle(page)
@@ -137,7 +137,7 @@ def test_all_of_it_by_keyboard(show: Showing) -> None:
 
 def test_by_touch_on_a_phone(show: Showing) -> None:
     page = show(
-        online_softmax(SCORES.repeat(2)[:12], torch.ones(12, 3)),
+        walk_tiles(SCORES.repeat(2)[:12], torch.ones(12, 3)),
         width=360,
         has_touch=True,
         is_mobile=True,
@@ -152,7 +152,7 @@ def test_by_touch_on_a_phone(show: Showing) -> None:
 
 def test_masked_tiles_say_what_has_no_value(show: Showing) -> None:
     scores = torch.tensor([-INF, -INF, 1.0])
-    page = show(online_softmax(scores, torch.tensor([1.0, 2.0, 3.0])), color_scheme="dark")
+    page = show(walk_tiles(scores, torch.tensor([1.0, 2.0, 3.0])), color_scheme="dark")
     assert f"{LESS} \u2212 ({LESS}) has no value" in said(page)
     assert page.evaluate(FOUND)["now"] == ["-Infinity", "0", "0"]
     step(page)
@@ -165,6 +165,6 @@ def test_masked_tiles_say_what_has_no_value(show: Showing) -> None:
 
 def test_the_tile_glides_unless_motion_is_unwanted(show: Showing) -> None:
     for motion, wanted in (("no-preference", "0.4s"), ("reduce", "0s")):
-        page = show(online_softmax(SCORES, VALUES), reduced_motion=motion)
+        page = show(walk_tiles(SCORES, VALUES), reduced_motion=motion)
         time = "getComputedStyle(document.querySelector('svg.live rect')).transitionDuration"
         assert page.evaluate(time).split(",")[0] == wanted

@@ -9,7 +9,7 @@ import pytest
 import torch
 from playwright.sync_api import Page
 
-from attn_examples.figures import softmax_lab
+from attn_examples.figures import try_softmax
 from tests.browser.moving.conftest import Showing
 from tests.browser.moving.test_every_figure import settle
 from tests.browser.test_pages import SIDEWAYS, axe
@@ -51,7 +51,7 @@ def check(page: Page, scores: torch.Tensor, factor: float, chosen: int) -> None:
 
 
 def test_its_numbers_are_those_of_torch(show: Showing) -> None:
-    page = show(softmax_lab(PENCIL))
+    page = show(try_softmax(PENCIL))
     check(page, PENCIL, 1.0, 0)
     generator = torch.Generator().manual_seed(0)
     for i in range(40):
@@ -70,7 +70,7 @@ def test_its_numbers_are_those_of_torch(show: Showing) -> None:
 def test_masked_keys_have_no_weight(show: Showing, first: int) -> None:
     torch.manual_seed(first)
     scores = torch.randn(5).clamp(-2.9, 2.9)
-    page = show(softmax_lab(scores))
+    page = show(try_softmax(scores))
     gone: list[int] = []
     for at in [(first + 2 * i) % 5 for i in range(4)]:
         page.locator(".masks button").nth(at).click()
@@ -83,7 +83,7 @@ def test_masked_keys_have_no_weight(show: Showing, first: int) -> None:
 
 
 def test_a_bar_follows_the_pointer(show: Showing) -> None:
-    page = show(softmax_lab(PENCIL))
+    page = show(try_softmax(PENCIL))
     box = page.locator(".scores input").first.bounding_box()
     assert box is not None
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -102,7 +102,7 @@ def test_a_bar_follows_the_pointer(show: Showing) -> None:
 
 
 def test_all_of_it_by_keyboard(show: Showing) -> None:
-    page = show(softmax_lab(PENCIL))
+    page = show(try_softmax(PENCIL))
     page.locator("select").focus()
     page.keyboard.press("Tab")  # divided by the root
     page.keyboard.press("Tab")
@@ -127,7 +127,7 @@ def test_all_of_it_by_keyboard(show: Showing) -> None:
 
 
 def test_the_last_key_taken_away_leaves_a_tab_stop(show: Showing) -> None:
-    page = show(softmax_lab(PENCIL))
+    page = show(try_softmax(PENCIL))
     put(page, more=True)
     page.locator(".masks button").last.click()
     put(page, more=False)
@@ -136,7 +136,7 @@ def test_the_last_key_taken_away_leaves_a_tab_stop(show: Showing) -> None:
 
 
 def test_by_touch_on_a_phone(show: Showing) -> None:
-    page = show(softmax_lab(torch.zeros(8)), width=360, has_touch=True, is_mobile=True)
+    page = show(try_softmax(torch.zeros(8)), width=360, has_touch=True, is_mobile=True)
     box = page.locator(".scores input").nth(5).bounding_box()
     assert box is not None
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + 14)
@@ -151,7 +151,7 @@ def test_by_touch_on_a_phone(show: Showing) -> None:
 
 
 def test_the_temperature_zero_is_the_limit(show: Showing) -> None:
-    page = show(softmax_lab(PENCIL), color_scheme="dark")
+    page = show(try_softmax(PENCIL), color_scheme="dark")
     put(page, temperature="0")
     assert page.evaluate(FOUND)["weights"] == [0, 0, 1]
     assert "would divide by 0" in said(page)
@@ -163,7 +163,7 @@ def test_the_temperature_zero_is_the_limit(show: Showing) -> None:
 
 
 def test_all_masked_is_said(show: Showing) -> None:
-    page = show(softmax_lab(torch.tensor([0.0, -INF])))
+    page = show(try_softmax(torch.tensor([0.0, -INF])))
     page.locator(".masks button").first.click()
     for temperature in ("0", "1"):
         put(page, temperature=temperature)
@@ -175,7 +175,7 @@ def test_all_masked_is_said(show: Showing) -> None:
 
 
 def test_the_width_multiplies_and_the_root_takes_it_back(show: Showing) -> None:
-    page = show(softmax_lab(PENCIL))
+    page = show(try_softmax(PENCIL))
     before = page.evaluate(FOUND)["weights"]
     put(page, width="3")
     assert page.evaluate(FOUND)["weights"] == before
