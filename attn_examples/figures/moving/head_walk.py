@@ -19,8 +19,8 @@ from attn_examples.figures.style import INK, LIT, new_figure
 __all__ = ["walk_heads"]
 
 _NAMES = ("x", "Q, K, V", "scores", "weights", "heads", "joined", "output")
-_LETTERS = ("N, L, D", "N, H, L, E", "N, H, L, L", "N, H, L, L", "N, H, L, E")
-_LETTERS = (*_LETTERS, "N, L, D", "N, L, D")
+_WHOLE, _CUT, _SQUARE = "N, L, D", "N, H, L, E", "N, H, L, L"
+_LETTERS = (_WHOLE, _CUT, _SQUARE, _SQUARE, _CUT, _WHOLE, _WHOLE)
 
 
 def walk_heads(
