@@ -18,9 +18,17 @@ from attn_examples.figures.style import INK, LIT, new_figure
 
 __all__ = ["walk_heads"]
 
-_NAMES = ("x", "Q, K, V", "scores", "weights", "heads", "joined", "output")
-_LETTERS = ("N, L, D", "N, H, L, E", "N, H, L, L", "N, H, L, L", "N, H, L, E")
-_LETTERS = (*_LETTERS, "N, L, D", "N, L, D")
+_WALK_NAMES = ("x", "Q, K, V", "scores", "weights", "heads", "joined", "output")
+_WALK_WHOLE, _WALK_CUT, _WALK_SQUARE = "N, L, D", "N, H, L, E", "N, H, L, L"
+_WALK_LETTERS = (
+    _WALK_WHOLE,
+    _WALK_CUT,
+    _WALK_SQUARE,
+    _WALK_SQUARE,
+    _WALK_CUT,
+    _WALK_WHOLE,
+    _WALK_WHOLE,
+)
 
 
 def walk_heads(
@@ -64,10 +72,6 @@ def walk_heads(
     TypeError
         If a size is not a whole number.
 
-    References
-    ----------
-    Vaswani et al. (2017), "Attention Is All You Need", arXiv:1706.03762.
-
     Examples
     --------
     >>> from attn_examples.figures import walk_heads
@@ -99,29 +103,29 @@ def walk_heads(
     )
     if alt is None:
         alt = f"{H} heads of width {E} make {(N, L, D)} of {(N, L, D)}."
-    shapes = _shapes(N, L, D, H)
+    shapes = _walk_shapes(N, L, D, H)
     cells = [
         [f"({letters})", str(shape)]
-        for letters, shape in zip(_LETTERS, shapes, strict=True)
+        for letters, shape in zip(_WALK_LETTERS, shapes, strict=True)
     ]
-    numbers = table(_NAMES, ("letters", "shape"), cells)
+    numbers = table(_WALK_NAMES, ("letters", "shape"), cells)
     data = {"H": H, "head": head}
-    still = _draw(shapes, H, head)
+    still = _draw_walk(shapes, H, head)
     return Moving("head_walk", data, still, alt, line + drawing(266), numbers)
 
 
-def _shapes(N: int, L: int, D: int, H: int) -> list[tuple[int, ...]]:
+def _walk_shapes(N: int, L: int, D: int, H: int) -> list[tuple[int, ...]]:
     whole, cut, square = (N, L, D), (N, H, L, D // H), (N, H, L, L)
     return [whole, cut, square, square, cut, whole, whole]
 
 
-def _draw(shapes: list[tuple[int, ...]], H: int, head: int) -> Figure:
+def _draw_walk(shapes: list[tuple[int, ...]], H: int, head: int) -> Figure:
     """Draw each step: strips as wide as a token, and a column for each head."""
     figure, ax = new_figure(5.4, 2.9)
     ax.set(xlim=(-0.9, 4.5), ylim=(2.95, 0))
     ax.set_axis_off()
     wide, y = 3.0, 0.1
-    for at, (name, shape) in enumerate(zip(_NAMES, shapes, strict=True)):
+    for at, (name, shape) in enumerate(zip(_WALK_NAMES, shapes, strict=True)):
         top = y
         for _ in range(3 if at == 1 else 1):
             heads = at in (1, 2, 3, 4, 5)  # cut into pieces

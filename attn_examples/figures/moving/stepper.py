@@ -23,9 +23,9 @@ from attn_examples.scores import scaled_dot
 
 __all__ = ["step_through"]
 
-_MOST = {"queries": 4, "keys": 6, "score": 99, "value": 999}
-_STEPS = ("1 score", "2 mask", "3 normalize", "4 mix")
-_MADE = (
+_MOST_ON_SHEET = {"queries": 4, "keys": 6, "score": 99, "value": 999}
+_SHEET_STEPS = ("1 score", "2 mask", "3 normalize", "4 mix")
+_SHEET_MADE = (
     "query · key / √E",
     "score or \N{MINUS SIGN}∞",
     "e<sup>score</sup> / sum",
@@ -78,10 +78,6 @@ def step_through(
         999, which would not fit.
     TypeError
         If an argument is not of its kind.
-
-    References
-    ----------
-    Vaswani et al. (2017), "Attention Is All You Need", arXiv:1706.03762.
 
     Examples
     --------
@@ -139,18 +135,18 @@ def step_through(
     live = f"{line}{_sheet(keys, scores, seen, value)}{drawing(62)}"
     if alt is None:
         counts = f"{L} quer{'y' if L == 1 else 'ies'} and {S} key{'s'[: S > 1]}"
-        ends = ", ".join(_plain(number) for number in output[:, 0].tolist())
+        ends = ", ".join(_two_digits(number) for number in output[:, 0].tolist())
         alt = f"{counts} in four steps, which give {ends}."
     columns = [f"weight of {token}" for token in keys] + ["output"]
     rows = torch.cat([weights, output], -1).tolist()
     cells = [[f"{number:.4g}" for number in row] for row in rows]
-    still = _draw(queries, keys, scores, seen, weights, value, output)
+    still = _draw_sheet(queries, keys, scores, seen, weights, value, output)
     return Moving("stepper", data, still, alt, live, table(queries, columns, cells))
 
 
 def _check_most(name: str, what: str, found: int | Tensor) -> None:
     """Raise unless an example is as small as its sheet of paper."""
-    most = _MOST[what]
+    most = _MOST_ON_SHEET[what]
     if isinstance(found, int):
         if found > most:
             raise ValueError(
@@ -170,13 +166,17 @@ def _sheet(keys: list[str], scores: Tensor, seen: Tensor, value: Tensor) -> str:
     heads = "".join(
         f'<th scope="col"><label><input type="radio" name="step" value="{i}"'
         f"{' checked' * (i == 0)}>{step}</label><small>{made}</small></th>"
-        for i, (step, made) in enumerate(zip(_STEPS, _MADE, strict=True))
+        for i, (step, made) in enumerate(zip(_SHEET_STEPS, _SHEET_MADE, strict=True))
     )
     lines = []
     for j, token in enumerate(keys):
         of = escape(token if keys.count(token) == 1 else f"{token}, key {j}")
-        score = _number(f"Score of {of}", f"{scores[0, j]:.2f}", _MOST["score"])
-        paid = _number(f"Value of {of}", _plain(value[j].item()), _MOST["value"])
+        score = _number_box(
+            f"Score of {of}", f"{scores[0, j]:.2f}", _MOST_ON_SHEET["score"]
+        )
+        paid = _number_box(
+            f"Value of {of}", _two_digits(value[j].item()), _MOST_ON_SHEET["value"]
+        )
         tick = (
             f'<input type="checkbox"{" checked" * bool(seen[0, j])} '
             f'aria-label="{of} may be seen">'
@@ -193,14 +193,14 @@ def _sheet(keys: list[str], scores: Tensor, seen: Tensor, value: Tensor) -> str:
     )
 
 
-def _number(label: str, value: str, most: int) -> str:
+def _number_box(label: str, value: str, most: int) -> str:
     return (
         f'<input type="number" step="0.1" min="-{most}" max="{most}" value="{value}" '
         f'aria-label="{label}">'
     )
 
 
-def _draw(
+def _draw_sheet(
     queries: list[str],
     keys: list[str],
     scores: Tensor,
@@ -216,12 +216,12 @@ def _draw(
     ax.set(xlim=(0, 5.4), ylim=(lines - 0.3, -0.5))
     ax.set_axis_off()
     ends = (1.6, 2.25, 3.65, 5.35)  # where each column ends
-    for end, step in zip(ends, _STEPS, strict=True):
+    for end, step in zip(ends, _SHEET_STEPS, strict=True):
         ax.text(end, 0, step, ha="right", va="center", weight="bold")
     for i, token in enumerate(queries):
         top = 1.2 + block * i
         ax.axhline(top - 0.6, color=INK, linewidth=0.6)
-        ax.text(0, top, f"“{_cut(token)}” asks", va="center", weight="bold")
+        ax.text(0, top, f"“{_cut_token(token)}” asks", va="center", weight="bold")
         powers = scores[i].exp() * seen[i]
         for j in range(S):
             w, v = weights[i, j].item(), value[j].item()
@@ -229,24 +229,24 @@ def _draw(
                 f"{scores[i, j]:.2f}",
                 f"{scores[i, j]:.2f}" if seen[i, j] else "-∞",
                 f"{powers[j]:.3g}/{powers.sum():.3g} {'=' if seen[i].any() else '→'} {w:.2f}",
-                f"{w:.2f} × {_plain(v)} = {_plain(w * v)}",
+                f"{w:.2f} × {_two_digits(v)} = {_two_digits(w * v)}",
             )
             y = top + 1 + j
-            ax.text(0.15, y, _cut(keys[j]), va="center")
+            ax.text(0.15, y, _cut_token(keys[j]), va="center")
             for end, text in zip(ends, texts, strict=True):
                 ax.text(
                     end, y, text.replace("-", "\N{MINUS SIGN}"), ha="right", va="center"
                 )
-        text = f"output {_plain(output[i].item())}".replace("-", "\N{MINUS SIGN}")
+        text = f"output {_two_digits(output[i].item())}".replace("-", "\N{MINUS SIGN}")
         box = {"boxstyle": "round,pad=0.15", "fc": LIT, "ec": INK, "lw": 0.6}
         ax.text(5.35, top, text, ha="right", va="center", color="#000000", bbox=box)
     return figure
 
 
-def _cut(token: str) -> str:
+def _cut_token(token: str) -> str:
     return token if len(token) <= 12 else f"{token[:11]}…"
 
 
-def _plain(number: float) -> str:
+def _two_digits(number: float) -> str:
     """Write a number with at most two digits after the point: 14, 27.5."""
     return f"{number:.2f}".rstrip("0").rstrip(".")
