@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attn_examples.figures import turn_positions
-from attn_examples.figures.moving.positions import placed
+from attn_examples.figures.moving.positions import _placed
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
@@ -53,7 +53,7 @@ def test_rotary_positions_equal_llama() -> None:
     angles = angles.repeat(1, 2)[None]
     x = token[order].expand(1, 1, 9, 8)
     theirs, _ = modeling.apply_rotary_pos_emb(x, x, angles.cos(), angles.sin())
-    ours = placed("rotary", token, 9, 500.0)[:, order]
+    ours = _placed("rotary", token, 9, 500.0)[:, order]
     torch.testing.assert_close(ours, theirs[0, 0], rtol=0, atol=1e-12)
 
 

@@ -150,7 +150,7 @@ def walk_cache(
         f"{step**2} scores computed, with one 1 and {step}. The cache of {model} holds "
         f"{held} at {length} tokens."
     )
-    still = _draw_walk(len(given), step, length)
+    still = _draw_cache(len(given), step, length)
     return Moving("cache_walk", data, still, alt, live, table(names, columns, cells))
 
 
@@ -170,7 +170,7 @@ def _write_bytes(count: float) -> str:
     return f"{count + 1e-9:.{digits}f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
-def _draw_walk(T: int, step: int, length: int) -> Any:
+def _draw_cache(T: int, step: int, length: int) -> Any:
     figure, axes = new_figure(7.2, 3.0, per_line=3)
     for ax, cached in zip(axes[0, :2], (False, True), strict=True):
         kept = step - 1 if cached else 0

@@ -28,7 +28,7 @@ class Moving:
     shows itself. What it needs lies in the cell's output, so a saved notebook answers
     without a network.
 
-    Attributes
+    Parameters
     ----------
     name : str
         The figure's script and element: "explorer" is `explorer.js` and
@@ -39,6 +39,15 @@ class Moving:
         The still picture; its `savefig` saves it.
     alt : str
         What the still picture shows.
+    live : str
+        The HTML of what the script brings to life: controls, and places to draw.
+    numbers : str, default ""
+        The HTML of the figure's numbers, as a table.
+
+    Raises
+    ------
+    ValueError
+        If `alt` is empty.
 
     Examples
     --------
@@ -57,6 +66,8 @@ class Moving:
         live: str,
         numbers: str = "",
     ) -> None:
+        if not alt.strip():
+            raise ValueError("alt is empty: say in it what the still picture shows")
         self.name = name
         self.data = data
         self.still = still

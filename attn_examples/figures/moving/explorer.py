@@ -116,7 +116,7 @@ def explore(
     check_kind("still", still, Figure | None, "a matplotlib Figure")
     check_kind("alt", alt, str | None, "a str")
     if still is not None and alt is None:
-        raise ValueError("alt is missing: say in it what the still picture shows")
+        raise ValueError("alt (None) must say what the picture in still shows")
     answering = others or asks
     shown = weights[head[0], head[1]]
     data = {

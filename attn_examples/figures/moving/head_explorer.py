@@ -58,6 +58,11 @@ def explore_heads(
     [SEP], or <s> and </s>, where every sentence holds them; by how broadly they spread
     it; and by your own measures. One head opens, for two sentences side by side.
 
+    A measure is the mean over the rows of a sentence that have such a token, then over
+    sentences. How broad a head is: the entropy of a row, as a share of the largest that
+    it could have, the logarithm of T. Weights are kept as hundredths that sum to 1 in
+    each row, each less than .01 from the true one.
+
     Parameters
     ----------
     maps : sequence of Tensor, each of shape (layers, heads, T, T)
@@ -91,13 +96,6 @@ def explore_heads(
         there.
     TypeError
         If an argument is not of its kind.
-
-    Notes
-    -----
-    A measure is the mean over the rows of a sentence that have such a token, then over
-    sentences. How broad a head is: the entropy of a row, as a share of the largest that
-    it could have, the logarithm of T. Weights are kept as hundredths that sum to 1 in
-    each row, each less than .01 from the true one.
 
     References
     ----------

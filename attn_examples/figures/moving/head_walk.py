@@ -20,7 +20,7 @@ __all__ = ["walk_heads"]
 
 _WALK_NAMES = ("x", "Q, K, V", "scores", "weights", "heads", "joined", "output")
 _WALK_WHOLE, _WALK_CUT, _WALK_SQUARE = "N, L, D", "N, H, L, E", "N, H, L, L"
-_WALK_LETTERS = (
+_WALK_LETTERS: tuple[str, ...] = (
     _WALK_WHOLE,
     _WALK_CUT,
     _WALK_SQUARE,

@@ -23,7 +23,7 @@ from attn_examples.figures.style import INK, LIT, new_figure
 
 __all__ = ["walk_tiles"]
 
-_MOST = 12  # keys; more columns than that are too narrow on a phone
+_MOST_KEYS = 12  # keys; more columns than that are too narrow on a phone
 _WIDEST = 3  # numbers in a value
 
 
@@ -83,10 +83,10 @@ def walk_tiles(
     """
     check_float("scores", scores)
     check_float("values", values)
-    if scores.dim() != 1 or not 2 <= len(scores) <= _MOST:
+    if scores.dim() != 1 or not 2 <= len(scores) <= _MOST_KEYS:
         raise ValueError(
             f"scores has shape {shape_of(scores)} but must be (S,), one row of 2 to "
-            f"{_MOST} keys"
+            f"{_MOST_KEYS} keys"
         )
     S = len(scores)
     rows = values.detach().double().cpu()

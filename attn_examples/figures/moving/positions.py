@@ -150,7 +150,7 @@ def turn_positions(
             for line in zip(speeds.tolist(), *shares, strict=True)
         ],
     )
-    still = _still(q, k, length, base, places)
+    still = _draw_clocks(q, k, length, base, places)
     alt = (
         f"Score against distance for {length} positions, with two tokens of width "
         f"{head_dim}. Sinusoidal positions, added: pairs at one distance score "
@@ -191,7 +191,7 @@ def _base(name: str, label: str, bases: list[float], base: float) -> str:
     )
 
 
-def placed(kind: str, token: Tensor, length: int, base: float) -> Tensor:
+def _placed(kind: str, token: Tensor, length: int, base: float) -> Tensor:
     """Return what a token is at each position, (length, E)."""
     table = sinusoidal(length, len(token), base=base, dtype=torch.float64)
     if kind == "sinusoidal":
@@ -204,13 +204,13 @@ def placed(kind: str, token: Tensor, length: int, base: float) -> Tensor:
 
 def _shares(kind: str, q: Tensor, k: Tensor, length: int, base: float) -> Tensor:
     """Return what each hand adds to each score, (length, length, E / 2)."""
-    queries, keys = (placed(kind, x, length, base) for x in (q, k))
+    queries, keys = (_placed(kind, x, length, base) for x in (q, k))
     products = queries.unsqueeze(1) * keys  # (length, length, E)
     shares: Tensor = products.reshape(length, length, -1, 2).sum(-1) / len(q) ** 0.5
     return shares
 
 
-def _still(
+def _draw_clocks(
     q: Tensor, k: Tensor, length: int, base: float, places: tuple[int, int]
 ) -> Figure:
     """Draw both kinds side by side: a few clocks, and the scores by distance."""
@@ -220,7 +220,7 @@ def _still(
     i, j = places
     distances = range(1 - length, length)
     for way, (kind, how) in enumerate(KINDS.items()):
-        tips = [placed(kind, x, length, base).reshape(length, -1, 2) for x in (q, k)]
+        tips = [_placed(kind, x, length, base).reshape(length, -1, 2) for x in (q, k)]
         if kind == "rotary":  # the angle grows from the first number to the second
             tips = [x.flip(-1) for x in tips]
         size = max(x.norm(dim=-1).max().item() for x in tips)

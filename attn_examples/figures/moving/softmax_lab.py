@@ -24,7 +24,7 @@ from attn_examples.normalizers import softmax
 
 __all__ = ["try_softmax"]
 
-_MOST = 8  # keys; more columns than that are too narrow on a phone
+_MOST_BARS = 8  # keys; more columns than that are too narrow on a phone
 
 
 def try_softmax(
@@ -66,10 +66,10 @@ def try_softmax(
     <Moving softmax_lab: Bars of 3 scores, and their weights at three temperatures.>
     """
     check_float("scores", scores)
-    if scores.dim() != 1 or not 1 <= len(scores) <= _MOST:
+    if scores.dim() != 1 or not 1 <= len(scores) <= _MOST_BARS:
         raise ValueError(
             f"scores has shape {shape_of(scores)} but must be (S,), one row of at most "
-            f"{_MOST} keys"
+            f"{_MOST_BARS} keys"
         )
     row = scores.detach().double().cpu()
     masked = row == -math.inf
