@@ -82,7 +82,8 @@ define("attn-explorer", class extends Moving {
       if (button.now === now) return;
       button.now = now;
       button.setAttribute("aria-pressed", pressed);
-      button.style.background = shade ? `rgb(33 145 140 / ${shade}%)` : "";
+      if (shade) button.style.background = `rgb(33 145 140 / ${shade}%)`;
+      else button.removeAttribute("style");
       button.lastChild.textContent = text;
     }));
   }

@@ -135,7 +135,7 @@ def explore(
         parts.append(choice("head", "Map:", options, str(head[1])))
     elif heads > 1:
         numbered = names or map(str, range(heads))
-        parts.append(menu("head", "Head", numbered, head[1]))
+        parts.append(menu("head", "Map" if names else "Head", numbered, head[1]))
     if others is None:
         ways = {"asks": "where it looks", "answers": "who looks at it"}
         parts.append(choice("turn", "A token:", ways, "asks"))

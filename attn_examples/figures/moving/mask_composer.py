@@ -58,10 +58,10 @@ def compose_masks(
     document: int = 3,
     real: int | None = None,
 ) -> Moving:
-    """Show masks that can be switched on, joined by & and |, and painted.
+    """Show masks that can be switched on, joined by `&` and |, and painted.
 
     Masks are joined from top to bottom: the first that is on begins, and each further
-    one is joined to all above it, by & (both must allow) or | (either may). The code
+    one is joined to all above it, by `&` (both must allow) or `|` (either may). The code
     that makes the very mask stands below, to be copied.
 
     Parameters
@@ -69,7 +69,7 @@ def compose_masks(
     length : int, default 8
         Number of tokens, L, from 2 to 12.
     chosen : mapping of str to str, optional
-        The masks that are on at first, each with "&" or "|"; by default
+        The masks that are on at first, each with `"&"` or `"|"`; by default
         `{"causal": "&", "documents": "&"}`. There are "causal", "window", "prefix",
         "documents", "padding" and "padded queries", joined in this order.
     window : int, default 3

@@ -129,7 +129,7 @@ define("attn-positions", class extends Moving {
       ...[low, high].map((score) => text(38, y(score) + 4, this.write(score), "end")),
       ...[-far, 0, far].map((d) => text(x(d), bottom + 16, String(d).replace("-", "−"), "middle")),
       text(x(0), bottom + 32, "distance: steps from the key to the query", "middle"),
-      text(44, this.top - 8, "score: parts (bars), this query (line), all (band)"),
+      text(0, this.top - 8, "bars: parts; line: score; band: all pairs"),
       draw("path", { d: `M${line([...lower, ...upper.reverse()])}Z`, fill: "#21918c", "fill-opacity": 0.35, stroke: "#21918c" }),
       draw("path", { d: `M${line(this.scores[i].map((score, at) => [i - at, score]))}`, fill: "none", stroke: "currentColor", "stroke-width": 1.5 }),
       draw("circle", { cx: x(i - j), cy: y(this.scores[i][j]), r: 5, fill: "#d55e00", stroke: "currentColor" }),

@@ -306,6 +306,23 @@ def test_arcs_are_as_thick_as_the_weights(show: Showing) -> None:
     assert widths == pytest.approx(wanted, abs=7 * STEP)
 
 
+def test_tokens_stay_and_arcs_end_at_them(show: Showing) -> None:
+    weights = torch.tensor([[0.0, 1, 0, 0], [0, 0, 0.997, 0.003], [0, 0, 1, 0], [1, 0, 0, 0]])
+    page = show(explore(weights, ["WWWWWW", "mmmmmm", "i", "."]))
+    places = "(all) => all.map((one) => one.getBoundingClientRect().toJSON())"
+    before = tokens(page).evaluate_all(places)
+    for place, found in ((0, 1), (1, 2), (3, 0)):
+        tokens(page).nth(place).hover()
+        settle(page)
+        boxes = tokens(page).evaluate_all(places)
+        assert boxes == before
+        d = page.locator(".sentence path").first.get_attribute("d") or ""
+        left = page.locator(".sentence > svg").evaluate("(svg) => svg.getBoundingClientRect().left")
+        starts, ends = (float(d.replace("M", "").replace("C", " ").split()[at]) for at in (0, -2))
+        for at, box in ((starts, boxes[place]), (ends, boxes[found])):
+            assert at + left == pytest.approx(box["left"] + box["width"] / 2, abs=0.01)
+
+
 OBSERVE = """() => {
   window.met = [0];
   new PerformanceObserver((list) => window.met.push(...list.getEntries().map(
