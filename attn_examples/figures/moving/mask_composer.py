@@ -58,7 +58,7 @@ def compose_masks(
     document: int = 3,
     real: int | None = None,
 ) -> Moving:
-    """Show masks that can be switched on, joined by `&` and |, and painted.
+    """Show masks that can be switched on, joined by `&` and `|`, and painted.
 
     Masks are joined from top to bottom: the first that is on begins, and each further
     one is joined to all above it, by `&` (both must allow) or `|` (either may). The code
