@@ -84,7 +84,7 @@ define("attn-positions", class extends Moving {
     const radius = Math.min(wide / 2 - 3, 38);
     const unit = radius / Math.max(...this.longest);
     const low = radius + 40;
-    this.top = radius + low + 50;
+    this.top = radius + low + 46;
     return this.hands.map((r, at) => {
       const ends = [this.q[i][r], this.k[j][r]].map(([x, y]) => [x * unit, -y * unit]);
       const inner = Math.min(radius * 0.6, ...ends.map((end) => Math.hypot(...end)));
@@ -129,7 +129,7 @@ define("attn-positions", class extends Moving {
       ...[low, high].map((score) => text(38, y(score) + 4, this.write(score), "end")),
       ...[-far, 0, far].map((d) => text(x(d), bottom + 16, String(d).replace("-", "−"), "middle")),
       text(x(0), bottom + 32, "distance: steps from the key to the query", "middle"),
-      text(0, this.top - 8, "bars: parts; line: score; band: all pairs"),
+      text(0, this.top - 11, "bars: parts; line: score; band: all pairs"),
       draw("path", { d: `M${line([...lower, ...upper.reverse()])}Z`, fill: "#21918c", "fill-opacity": 0.35, stroke: "#21918c" }),
       draw("path", { d: `M${line(this.scores[i].map((score, at) => [i - at, score]))}`, fill: "none", stroke: "currentColor", "stroke-width": 1.5 }),
       draw("circle", { cx: x(i - j), cy: y(this.scores[i][j]), r: 5, fill: "#d55e00", stroke: "currentColor" }),

@@ -139,7 +139,7 @@ def turn_positions(
         slider("key", "○ Key at", 0, length - 1, 1, j),
         box("both", "move both"),
         _base("base", "Base", bases, base),
-    ) + drawing(330)
+    ) + drawing(310)
     speeds = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     shares = [_shares(way, q, k, length, base)[i, j].tolist() for way in KINDS]
     numbers = table(
