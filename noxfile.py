@@ -135,7 +135,10 @@ def types(session: nox.Session) -> None:
 @session
 def browser(session: nox.Session) -> None:
     """Use every page of build/html in Chromium: run `docs` first."""
-    python(session, "-m", "pytest", "tests/browser", *SIDE_BY_SIDE, *session.posargs)
+    together = ("-m", "not quiet", *SIDE_BY_SIDE)
+    python(session, "-m", "pytest", "tests/browser", *together, *session.posargs)
+    if not session.posargs:
+        python(session, "-m", "pytest", "tests/browser/moving", "-m", "quiet")
 
 
 @session

@@ -26,7 +26,7 @@ def paste(page: Any) -> str:
 
 def said(page: Any, words: str) -> None:
     """Wait until the page has told a screen reader so."""
-    expect(page.get_by_role("status")).to_contain_text(words)
+    expect(page.locator(".copying-announcer")).to_contain_text(words)
 
 
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ("path", "shows"),
     [
         ("concepts/five-minutes.html", "13.1"),
-        ("formulas/cost.html", "length"),
+        ("formulas/cost.html", "bytes"),
         ("concepts/pitfalls/empty-rows-and-corners.html", "by hand"),
         ("reference/notation.html", "mask has shape"),
         ("practice/speed.html", "rounds"),  # reads a file, which comes along

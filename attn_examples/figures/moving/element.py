@@ -26,7 +26,7 @@ class Moving:
 
     Made by functions such as `explore`. As the last line of a cell of a notebook it
     shows itself. What it needs lies in the cell's output, so a saved notebook answers
-    without a network.
+    without a network. Copied code that lacks the scripts shows the still picture.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ class Moving:
         return f"<Moving {self.name}: {self.alt}>"
 
     def _repr_html_(self) -> str:
+        if not (_HERE / "kit.js").exists():  # copied without the package
+            return self._still()
         data = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
         quoted = data.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
         numbers = (
@@ -88,8 +90,8 @@ class Moving:
         )
         return (
             f"<attn-{self.name} class=\"moving\" data-figure='{quoted}'>"
-            f'<div class="stage"><div class="still">{self._still()}</div>'
-            f'<form autocomplete="off">{self._live}</form></div>'
+            f'<div class="stage"><form autocomplete="off">{self._live}</form>'
+            f'<div class="still">{self._still()}</div></div>'
             "<output></output>"
             f"{numbers if self._numbers else ''}"
             f"<style data-kit>{styles(self.name)}</style>"

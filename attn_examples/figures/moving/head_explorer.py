@@ -323,8 +323,8 @@ def _still(maps: Tensor, framed: Sequence[tuple[int, int]]) -> Figure:
     for k, h in product(range(layers), range(heads)):
         sheet[k * pitch : k * pitch + T, h * pitch : h * pitch + T] = maps[k, h]
     figure, ax = new_figure(6.4, 0.8 + 5.9 * layers / heads)
-    tenths = (10 * sheet).round() / 10  # a smaller image
-    ax.imshow(tenths.numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="none")
+    quarters = (4 * sheet).round() / 4  # a smaller image
+    ax.imshow(quarters.numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="none")
     for k, h in framed:
         corner = (h * pitch - 0.5 - gap / 2, k * pitch - 0.5 - gap / 2)
         frame = Rectangle(corner, pitch, pitch, fill=False, ec=_FRAME, lw=2.2)

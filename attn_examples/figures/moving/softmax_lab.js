@@ -96,10 +96,10 @@ define("attn-softmax_lab", class extends Moving {
           text(i, 238, T || gone ? few(z[i]) : "none"),
           text(i, 274, gone ? "0" : T ? power(z[i]) : "none")];
       }));
-    this.right.replaceChildren(title(13, "weights: shares of the sum of these powers"), line(118), ...names(133), line(240),
+    this.right.replaceChildren(title(13, "weights: shares of their sum"), line(118), ...names(133), line(240),
       title(159, `entropy ${short(entropy)} of at most log ${n} = ${short(Math.log(n))}`),
       box(0, wide, 166, 174, { fill: "none" }), box(0, wide * (entropy / Math.log(n) || 0), 166, 174),
-      title(198, `gradient: how each weight follows z of ${labels[k]}`),
+      title(198, `gradient: each weight by z of ${labels[k]}`),
       ...weights.flatMap((weight, i) => [bar(i, 118, 118 - 80 * weight), text(i, 112 - 80 * weight, weight ? short(weight) : "0")]),
       ...gradient.flatMap((slope, i) => [bar(i, 240, 240 - 80 * slope), text(i, 240 - 80 * slope + (slope < 0 ? 14 : -5),
         Math.abs(slope) >= 0.005 ? few(slope) : slope ? "≈0" : "0")]));

@@ -18,7 +18,7 @@ from sphinx.transforms import SphinxTransform
 from extensions.render.figures import inline
 
 KIT = re.compile(r"<(style|script) data-kit>.*?</\1>", re.DOTALL)
-STILL = re.compile(r"<svg.*?</svg>", re.DOTALL)
+STILL = re.compile(r'<svg role="img".*?</svg>', re.DOTALL)
 ALT = re.compile(r'aria-label="([^"]*)"')
 
 

@@ -92,5 +92,5 @@ def heads() -> Moving:
 EXAMPLES = {
     name: make
     for name, make in globals().items()
-    if getattr(make, "__annotations__", {}).get("return") == "Moving"
+    if getattr(make, "__module__", "") == __name__ and not name.startswith("_")
 }

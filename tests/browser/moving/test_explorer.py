@@ -336,6 +336,7 @@ LONGEST = """() => new Promise((done) => {
 })"""
 
 
+@pytest.mark.quiet
 def test_128_tokens_and_144_heads_answer_within_100_ms(show: Showing) -> None:
     """At a quarter of the processor's speed, from an event to the next paint.
 

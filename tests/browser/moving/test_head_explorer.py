@@ -225,6 +225,7 @@ def test_one_sentence_stands_alone(show: Showing) -> None:
     assert said(page).startswith("Head 0.0: “t4” looks at ")
 
 
+@pytest.mark.quiet
 def test_it_answers_soon_on_a_slow_machine(show: Showing) -> None:
     torch.manual_seed(0)
     page = show(figure_of(maps_of(12, 12, 12, heads=12)))

@@ -14,9 +14,13 @@ MOVING = [page for page in PAGES if ' class="moving"' in (HTML / page).read_text
 each = pytest.mark.parametrize("path", MOVING)
 ALIVE = """() => [...document.querySelectorAll(".moving")].every(
   (figure) => figure.matches(":defined") && figure.querySelector("output").textContent)"""
+# What moves in a figure; what stands above it may, as when a formula gets its font
 WATCH = """window.moved = [];
-new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
-  window.moved.push([entry.value, ...entry.sources.map(({ node }) => node?.nodeName)].join(" "));
+new PerformanceObserver((list) => list.getEntries().forEach(({ value, sources }) => {
+  for (const { node } of sources) {
+    const element = node?.parentElement;
+    if (element?.closest(".moving")) window.moved.push(`${value} ${element.outerHTML}`);
+  }
 })).observe({ type: "layout-shift", buffered: true });"""
 
 
