@@ -56,7 +56,7 @@
   document.addEventListener("keydown", (event) => {
     const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
     if (!rel || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (event.target.closest("[tabindex], .figure-svg, figure, dialog, input, select, textarea, [contenteditable]")) return;
+    if (event.target.closest("[tabindex='0'], .figure-svg, figure, dialog, input, select, textarea, [contenteditable]")) return;
     const to = document.querySelector(`link[rel="${rel}"]`);
     if (to) location.href = to.href;
   });

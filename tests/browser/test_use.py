@@ -143,7 +143,7 @@ def test_arrows_turn_pages_but_not_in_what_scrolls(visit: Visiting) -> None:
 
 def test_the_copy_button_comes_before_the_links_in_code(visit: Visiting) -> None:
     page = visit("types/masks/causal.html").page
-    page.locator("article pre:not([tabindex]) a >> visible=true").first.focus()
+    page.locator("article pre:not([tabindex='0']) a >> visible=true").first.focus()
     page.keyboard.press("Shift+Tab")
     assert page.evaluate("document.activeElement.matches('button.copybtn')")
 
