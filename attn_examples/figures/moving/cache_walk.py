@@ -96,10 +96,7 @@ def walk_cache(
     Examples
     --------
     >>> from attn_examples.figures import walk_cache
-    >>> walk_cache("Gemma 2B")
-    <Moving cache_walk: Step 5 of 8: without a cache 5 tokens are projected and 25
-    scores computed, with one 1 and 5. The cache of Gemma 2B holds 144 MiB at 8192
-    tokens.>
+    >>> figure = walk_cache("Gemma 2B")
     """
     check_kind("model", model, str, "the name of a model")
     names = [one.name for one in _MODELS]

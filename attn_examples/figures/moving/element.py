@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.resources
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from attn_examples.figures.style import INK
 
 __all__ = ["Moving"]
 
-_HERE = Path(__file__).parent
+_FOLDER = "attn_examples.figures.moving"
 
 
 class Moving:
@@ -79,7 +80,7 @@ class Moving:
         return f"<Moving {self.name}: {self.alt}>"
 
     def _repr_html_(self) -> str:
-        if not (_HERE / "kit.js").exists():  # copied without the package
+        if not _read("kit.js"):  # copied without the package
             return self._still()
         data = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
         quoted = data.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
@@ -125,13 +126,17 @@ def styles(*names: str) -> str:
 
 def names() -> list[str]:
     """Return the names of all figures that there are."""
-    return sorted(file.stem for file in _HERE.glob("*.js") if file.stem != "kit")
+    files = [Path(file.name) for file in importlib.resources.files(_FOLDER).iterdir()]
+    return sorted(f.stem for f in files if f.suffix == ".js" and f.stem != "kit")
 
 
 def _read(name: str) -> str:
     """Read a script or stylesheet, without its comments and indentation."""
-    file = _HERE / name
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    try:
+        file = importlib.resources.files(_FOLDER).joinpath(name)
+    except ModuleNotFoundError:  # copied code may stand where the package is not
+        return ""
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
     text = re.sub(r"^\s*//[^\n]*$|/\*.*?\*/", "", text, flags=re.M | re.S)
     return re.sub(r"\n\s*", "\n", text).strip()
 

@@ -95,9 +95,7 @@ def compose_masks(
     Examples
     --------
     >>> from attn_examples.figures import compose_masks
-    >>> compose_masks(6, {"window": "&", "padding": "&"}, window=2)
-    <Moving mask_composer: window & padding: 8 of 36 pairs are allowed. Beside it
-    six masks that can be joined.>
+    >>> figure = compose_masks(6, {"window": "&", "padding": "&"}, window=2)
     """
     _check_size("length", length, 2, _MOST_TOKENS)
     real = max(1, length - 2) if real is None else real

@@ -56,7 +56,10 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
     plain = f'<link rel="stylesheet" href="{root}_static/site-00000000.plain.css"/>'
     links += f"<noscript>{plain}</noscript>\n"
-    kinds = ["js", "moving.js"] if is_moving(text) else ["js"]
+    kinds = ["js"]
+    if is_moving(text):
+        kinds.append("moving.js")
+        links += f'<link rel="stylesheet" href="{root}_static/site-00000000.moving.css"/>\n'
     for kind in kinds:
         links += f'<script data-src="{root}_static/site-00000000.{kind}">\n{LOADER}</script>\n'
     return text.replace("</head>", links + "</head>", 1)
@@ -79,7 +82,6 @@ def make_styles(
     names: set[str],
     characters: set[str],
     known: Path | None,
-    more: str = "",
 ) -> str:
     """Make one stylesheet of several, with what some page uses; leave in fonts what is drawn.
 
@@ -93,10 +95,8 @@ def make_styles(
         What pages have: elements, classes and ids, and what their formulas draw.
     known : Path or None
         A folder that keeps what was made, until it would be something else.
-    more : str
-        A stylesheet that is no file of the site.
     """
-    sheets = [*(read_css(file, static) for file in files), more]
+    sheets = [read_css(file, static) for file in files]
     counting = sorted(names & set(re.findall(used_css.NAME, "".join(sheets))))
     folder = static / "katex" / "fonts"
     made_from = [*Path(__file__).parent.glob("*.py"), *folder.glob("*.woff2")]

@@ -31,7 +31,7 @@ AMENDMENTS = {
     r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages below">',
 }
 REDIRECT = 'http-equiv="refresh"'
-BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|css|moving\.js|js)")
+BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|moving\.css|css|moving\.js|js)")
 BESIDE = re.compile(r"_(?:downloads|images|sources)/[^\s\"'<>#?]+")
 STATIC = re.compile(r"_static/([^\s\"'<>]+)")
 # Made by scripts of the theme for what this site does not have
@@ -63,18 +63,14 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if not styles:
         return  # nothing was written in this build
     bundles = {"js": bundle.join_scripts(list(scripts)), "css": ""}
-    figures = ""
     if any(map(is_moving, pages.values())):
         bundles["moving.js"] = element.script(*element.names())
-        figures = element.styles(*element.names())
-    code = bundles["js"] + bundles.get("moving.js", "")
-    made = {name for name in used_css.names_in_script(code) if not NEVER.match(name)}
+        bundles["moving.css"] = element.styles(*element.names())
+    made = {name for name in used_css.names_in_script(bundles["js"]) if not NEVER.match(name)}
     names = made.union(*(used_css.names_in_page(text) for text in pages.values()))
     characters = set().union(*(fonts.drawn_characters(text) for text in pages.values()))
     known = Path(app.config.slim_keep).with_name("styles") if app.config.slim_keep else None
-    bundles["css"] = bundle.make_styles(
-        list(styles), out / "_static", names, characters, known, figures
-    )
+    bundles["css"] = bundle.make_styles(list(styles), out / "_static", names, characters, known)
     bundles["plain.css"] = used_css.without_scripts(bundles["css"])
     bundled = {}
     for kind, content in bundles.items():
@@ -86,7 +82,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         file.write_text(text, encoding="utf-8")
         pages[file] = text
     named = {name for text in pages.values() for name in STATIC.findall(text)}
-    _clear(out, " ".join(sorted(named)) + bundles["css"] + code)
+    _clear(out, " ".join(sorted(named)) + bundles["css"] + bundles["js"])
 
 
 def _clear_left_over(out: Path, pages: Iterable[str]) -> None:
