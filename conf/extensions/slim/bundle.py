@@ -12,18 +12,20 @@ import re
 import shutil
 from pathlib import Path
 
+from attn_examples.figures.moving import element
 from extensions.render.moving import is_moving
 from extensions.shared import write_whole
 from extensions.slim import fonts, used_css
 
 TAG = re.compile(r"<link\b[^>]*>\s*|<script\b[^>]*>.*?</script>\s*", re.DOTALL)
+FIGURE = re.compile(r'<attn-(\w+) class="moving"')
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 # Tabs switch without theirs, which only keeps several in step; no page is a general index or
 # shows what was searched for
 NEEDLESS = re.compile(r"(bootstrap|fontawesome|design-tabs|doctools|sphinx_highlight)\.js$")
-# The script is fetched when the page has been painted: before, it delays what is read
+# The script is fetched when the page has come and been painted: before, it delays what is read
 LOADER = """\
-((src) => document.addEventListener("DOMContentLoaded", () => {
+((src) => addEventListener("load", () => {
   requestAnimationFrame(() => setTimeout(() => {
     document.head.append(Object.assign(document.createElement("script"), { src }));
   }));
@@ -59,7 +61,8 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
     kinds = ["js"]
     if is_moving(text):
         kinds.append("moving.js")
-        links += f'<link rel="stylesheet" href="{root}_static/site-00000000.moving.css"/>\n'
+        here = sorted(set(FIGURE.findall(text)))
+        links += f"<style>{element.styles(*here)}</style>\n"  # no request more
     for kind in kinds:
         links += f'<script data-src="{root}_static/site-00000000.{kind}">\n{LOADER}</script>\n'
     return text.replace("</head>", links + "</head>", 1)

@@ -31,7 +31,7 @@ AMENDMENTS = {
     r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages below">',
 }
 REDIRECT = 'http-equiv="refresh"'
-BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|moving\.css|css|moving\.js|js)")
+BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|css|moving\.js|js)")
 BESIDE = re.compile(r"_(?:downloads|images|sources)/[^\s\"'<>#?]+")
 STATIC = re.compile(r"_static/([^\s\"'<>]+)")
 # Made by scripts of the theme for what this site does not have
@@ -65,7 +65,6 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     bundles = {"js": bundle.join_scripts(list(scripts)), "css": ""}
     if any(map(is_moving, pages.values())):
         bundles["moving.js"] = element.script(*element.names())
-        bundles["moving.css"] = element.styles(*element.names())
     made = {name for name in used_css.names_in_script(bundles["js"]) if not NEVER.match(name)}
     names = made.union(*(used_css.names_in_page(text) for text in pages.values()))
     characters = set().union(*(fonts.drawn_characters(text) for text in pages.values()))

@@ -22,12 +22,18 @@ CHARSET = re.compile(r'<meta charset="utf-8" ?/>')
 
 def with_policy(text: str) -> str:
     """Write into a page what it may load: its own files, and its inline scripts as they are."""
-    inline = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", text, re.DOTALL)
-    hashes = {
-        f" 'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
-        for code in inline
+    scripts = _hashes(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", text)
+    styles = _hashes(r"<style>(.*?)</style>", text)
+    policy = POLICY | {
+        "script-src": POLICY["script-src"] + scripts,
+        "style-src": POLICY["style-src"] + styles,
     }
-    policy = POLICY | {"script-src": POLICY["script-src"] + "".join(sorted(hashes))}
     content = "; ".join(f"{name} {value}" for name, value in policy.items())
     tag = f'<meta http-equiv="Content-Security-Policy" content="{content}"/>'
     return CHARSET.sub(lambda match: f"{match[0]}\n{tag}", text, count=1)
+
+
+def _hashes(pattern: str, text: str) -> str:
+    """Name what stands in a page itself by its hashes, so that it alone may run there."""
+    found = {hashlib.sha256(code.encode()).digest() for code in re.findall(pattern, text, re.S)}
+    return "".join(sorted(f" 'sha256-{base64.b64encode(mark).decode()}'" for mark in found))
