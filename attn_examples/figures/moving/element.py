@@ -134,7 +134,7 @@ def _read(name: str) -> str:
     """Read a script or stylesheet, without its comments and indentation."""
     try:
         file = importlib.resources.files(_FOLDER).joinpath(name)
-    except ModuleNotFoundError:  # copied code may stand where the package is not
+    except ImportError:  # copied code may stand where the package is not
         return ""
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     text = re.sub(r"^\s*//[^\n]*$|/\*.*?\*/", "", text, flags=re.M | re.S)
