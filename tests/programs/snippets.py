@@ -157,6 +157,8 @@ def outputs(cell: Tag) -> tuple[str, int, str]:
 
 def words(html: Tag) -> str:
     """Return the words of a report, but for the links, which only the site can make."""
+    for drawn in html.select(".moving, svg"):  # copied, a figure that moves is a picture
+        drawn.extract()
     for link in html.select("a, cite"):
         link.decompose()
     return " ".join(html.get_text(" ").split())
