@@ -65,6 +65,13 @@ def refuse_below(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} ({value}) must be at least {least}")
 
 
+def check_place(name: str, place: Any, count: int) -> None:
+    """Raise unless `place` is a whole number from 0 to less than `count`."""
+    check_whole(name, place)
+    if not 0 <= place < count:
+        raise ValueError(f"{name} ({place}) must be from 0 to {count - 1}")
+
+
 def refuse_lengths(lengths: Tensor, key_len: int) -> None:
     """Raise unless every one of the lengths is from 0 to `key_len`."""
     if is_traced():

@@ -43,7 +43,7 @@ define("attn-cache_walk", class extends Moving {
     this.querySelector(".sum").textContent = `2 · ${layers} layers · ${own} key head${own > 1 ? "s" : ""} · ${width} · ${kept} token${kept > 1 ? "s" : ""}${kept < held ? ` (of ${held}, a window)` : ""} · 2 bytes = ${this.written(this.bytes(model, held))} (${source})`;
     this.bars(this.querySelector(".bytes"), model, held, heads, own);
     const [[p, s], [q, u]] = [this.work(t, false), this.work(t, true)];
-    return `Step ${t} of ${T}, “\u2068${tokens[t - 1]}\u2069”: without a cache ${p} token${p > 1 ? "s are" : " is"} projected and ${s} score${s > 1 ? "s" : ""} computed; with one, ${q} and ${u}. `
+    return `Step ${t} of ${T}, ${quote(tokens[t - 1])}: without a cache ${p} token${p > 1 ? "s are" : " is"} projected and ${s} score${s > 1 ? "s" : ""} computed; with one, ${q} and ${u}. `
       + `${name} keeps ${this.written(this.bytes(model, held))} for ${held} token${held > 1 ? "s" : ""}.`;
   }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from attn_examples.checks import (
     check_float,
     check_kind,
-    check_whole,
+    check_place,
     labels_of,
     shape_of,
 )
@@ -103,14 +103,14 @@ def explore(
             "answers, the labels of those that answer"
         )
     others = None if answers is None else labels_of("answers", answers, S)
-    _check_place("chosen", chosen, L)
+    check_place("chosen", chosen, L)
     check_kind("head", head, Sequence, "a pair of whole numbers")
     if len(head) != 2:
         raise ValueError(
             f"head has {len(head)} numbers but must have 2, of layer and head"
         )
-    _check_place("head[0]", head[0], layers)
-    _check_place("head[1]", head[1], heads)
+    check_place("head[0]", head[0], layers)
+    check_place("head[1]", head[1], heads)
     names = labels_of("titles", titles, heads)
     check_kind("show_map", show_map, bool, "True or False")
     check_kind("still", still, Figure | None, "a matplotlib Figure")
@@ -219,12 +219,6 @@ def _sixteen_bits(weights: Tensor) -> Tensor:
     steps = (weights * 65535).round().clamp(max=65535)
     steps = torch.where((weights > 0) & (steps == 0), 1, steps)
     return steps.to(torch.uint16)
-
-
-def _check_place(name: str, place: Any, count: int) -> None:
-    check_whole(name, place)
-    if not 0 <= place < count:
-        raise ValueError(f"{name} ({place}) must be from 0 to {count - 1}")
 
 
 def _tokens(kind: str, tokens: list[str]) -> str:

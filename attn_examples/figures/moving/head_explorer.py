@@ -17,6 +17,7 @@ from torch import Tensor
 from attn_examples.checks import (
     check_float,
     check_kind,
+    check_place,
     check_whole,
     labels_of,
     shape_of,
@@ -229,9 +230,7 @@ def _check_head(name: str, head: Any, layers: int, heads: int) -> None:
     for which, place, count in zip(
         ("layer", "head"), head, (layers, heads), strict=True
     ):
-        check_whole(f"{name}: {which}", place)
-        if not 0 <= place < count:
-            raise ValueError(f"{name}: {which} ({place}) must be from 0 to {count - 1}")
+        check_place(f"{name}: {which}", place, count)
 
 
 def _measures(weights: list[Tensor], words: list[list[str]]) -> dict[str, Tensor]:

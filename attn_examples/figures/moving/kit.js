@@ -29,7 +29,6 @@ const viridis = (share) => {
   const low = Math.min(Math.floor(at), VIRIDIS.length - 2);
   return VIRIDIS[low].map((part, i) => Math.round(part + (at - low) * (VIRIDIS[low + 1][i] - part)));
 };
-const rgb = (color) => `rgb(${color})`;
 
 // Paint a map on a canvas: a pixel for each cell, nothing where the number is exactly 0.
 const SHADES = Uint32Array.from({ length: 256 }, (_, at) => {

@@ -15,7 +15,7 @@ from attn_examples.checks import (
     check_count,
     check_float,
     check_kind,
-    check_whole,
+    check_place,
     positive,
     shape_of,
 )
@@ -117,9 +117,7 @@ def turn_positions(
             f"places has {len(places)} numbers but must have 2, of query and key"
         )
     for at, place in enumerate(places):
-        check_whole(f"places[{at}]", place)
-        if not 0 <= place < length:
-            raise ValueError(f"places[{at}] ({place}) must be from 0 to {length - 1}")
+        check_place(f"places[{at}]", place, length)
     made = _made_up(head_dim)
     q = made[0] if query is None else _token("query", query, head_dim)
     k = made[1] if key is None else _token("key", key, head_dim)

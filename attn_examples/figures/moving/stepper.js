@@ -122,7 +122,6 @@ define("attn-stepper", class extends Moving {
 
   sentence({ sum, weights, output }) {
     const { keys, asks } = this.data;
-    const quote = (word) => `“\u2068${word}\u2069”`;
     const me = quote(asks[this.i]);
     // the three largest
     const list = (numbers, name) => keys.map((_, j) => j).sort((a, b) => numbers[b] - numbers[a]).slice(0, 3)
