@@ -52,6 +52,14 @@ class Mechanism:
         from the paper; each with the test in tests/<step>/ that compares.
     words : list of str
         What else people type when they look for it.
+    cost : str
+        What it costs beside plain attention, in a few words: "as much again", "L · w scores".
+    used_in : dict of str to str
+        Models that have it, each with the key of the paper or report that says so.
+    thumbnail : str
+        An expression that gives its picture, a matrix of at most 12 by 12 numbers or truth
+        values: of the package's names, of `torch`, and of `query`, `key` and `value`, eight
+        tokens in one head of a trained model.
     """
 
     step: str
@@ -64,6 +72,9 @@ class Mechanism:
     without_paper: str = ""
     oracles: dict[str, str] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+    cost: str = ""
+    used_in: dict[str, str] = field(default_factory=dict)
+    thumbnail: str = ""
 
     @property
     def object(self) -> str:
