@@ -40,6 +40,8 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"
         },
         "words": ["attention mechanism", "query key value", "QKV", "soft attention"],
+        "cost": "the same",
+        "thumbnail": "attention(query, key, value)[1]",
     },
     {
         "name": "scaled dot-product attention",
@@ -51,6 +53,8 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"
         },
         "words": ["SDPA", "F.scaled_dot_product_attention"],
+        "cost": "the same",
+        "thumbnail": "attention(query, key, value)[1]",
     },
     {
         "name": "shared heads",
@@ -64,6 +68,8 @@ MECHANISMS = (
             ),
         },
         "words": ["repeat_kv", "repeat_interleave", "expand key value heads"],
+        "cost": "less: keys and values of fewer heads are kept",
+        "thumbnail": "torch.eye(4).repeat_interleave(2, 0)",
     },
 )
 

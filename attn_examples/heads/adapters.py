@@ -27,6 +27,8 @@ MECHANISMS = (
             "nn.MultiheadAttention",
             "nn.TransformerEncoderLayer",
         ],
+        "cost": "the same",
+        "thumbnail": "attention(query, key, value)[1]",
     },
 )
 

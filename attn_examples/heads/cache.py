@@ -25,6 +25,8 @@ MECHANISMS = (
             "incremental decoding",
             "prefill",
         ],
+        "cost": "less: one row of scores for each new token",
+        "thumbnail": "causal_mask(8) * torch.tensor([0.25] * 7 + [1.0])[:, None]",
     },
 )
 

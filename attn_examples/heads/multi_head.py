@@ -42,6 +42,9 @@ MECHANISMS = (
             "x_transformers.x_transformers.Attention": "test_equals_x_transformers",
         },
         "words": ["MHA", "nn.MultiheadAttention"],
+        "cost": "the same: H heads of width D / H multiply as much as one of width D",
+        "used_in": {"Transformer": "vaswani2017", "BERT": "devlin2018"},
+        "thumbnail": "torch.eye(4).repeat_interleave(2, 0).repeat_interleave(2, 1)",
     },
     {
         "name": "grouped-query",
@@ -53,6 +56,8 @@ MECHANISMS = (
             "x_transformers.x_transformers.Attention": "test_equals_x_transformers"
         },
         "words": ["GQA", "grouped query attention", "num_kv_heads", "enable_gqa"],
+        "cost": "less: a cache of G heads in place of H",
+        "thumbnail": "torch.eye(4).repeat_interleave(2, 0)",
     },
     {
         "name": "multi-query",
@@ -64,6 +69,8 @@ MECHANISMS = (
             "x_transformers.x_transformers.Attention": "test_equals_x_transformers"
         },
         "words": ["MQA", "multi query attention"],
+        "cost": "less: a cache of one head in place of H",
+        "thumbnail": "torch.ones(8, 1)",
     },
 )
 

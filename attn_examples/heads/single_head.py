@@ -32,6 +32,9 @@ MECHANISMS = (
             "bidirectional attention",
             "encoder self-attention",
         ],
+        "cost": "the same",
+        "used_in": {"Transformer": "vaswani2017", "BERT": "devlin2018"},
+        "thumbnail": "attention(value, value, value)[1]",
     },
     {
         "name": "causal self-attention",
@@ -43,6 +46,9 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
         },
         "words": ["masked self-attention", "decoder self-attention", "GPT"],
+        "cost": "less: half of the scores, where a kernel skips the others",
+        "used_in": {"Transformer": "vaswani2017"},
+        "thumbnail": "attention(query, key, value, mask=causal_mask(8))[1]",
     },
     {
         "name": "cross-attention",
@@ -54,6 +60,9 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
         },
         "words": ["encoder-decoder attention", "source-target attention"],
+        "cost": "the same: a score for each pair of the two sequences",
+        "used_in": {"Transformer": "vaswani2017"},
+        "thumbnail": "attention(query, key[:5], value[:5])[1]",
     },
 )
 

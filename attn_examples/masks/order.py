@@ -37,6 +37,9 @@ MECHANISMS = (
             "triangular mask",
             "subsequent mask",
         ],
+        "cost": "less: half of the scores, where a kernel skips the others",
+        "used_in": {"Transformer": "vaswani2017"},
+        "thumbnail": "causal_mask(8)",
     },
     {
         "name": "sliding window",
@@ -56,6 +59,9 @@ MECHANISMS = (
             "Longformer",
             "Mistral",
         ],
+        "cost": "less: a window of scores for each query, where a kernel skips the others",
+        "used_in": {"Mistral 7B": "jiang2023"},
+        "thumbnail": "sliding_window_mask(8, 8, 3)",
     },
     {
         "name": "prefix",
@@ -67,6 +73,8 @@ MECHANISMS = (
             "torch.nn.attention.flex_attention.or_masks": "test_prefix_mask_equals_flex",
         },
         "words": ["prefix LM", "PrefixLM", "causal with prefix"],
+        "cost": "less: more than half of the scores, where a kernel skips the others",
+        "thumbnail": "prefix_mask(8, 8, 3)",
     },
 )
 

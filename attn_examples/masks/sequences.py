@@ -22,6 +22,8 @@ MECHANISMS = (
             "torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"
         },
         "words": ["key_padding_mask", "pad tokens", "batch of sequences"],
+        "cost": "the same",
+        "thumbnail": "padding_mask([5], 8)[0].expand(8, 8)",
     },
     {
         "name": "padding of queries",
@@ -33,6 +35,8 @@ MECHANISMS = (
             "torch.nn.attention.flex_attention.and_masks": "test_query_padding_mask_equals_flex",
         },
         "words": ["padded queries", "query mask", "pad tokens"],
+        "cost": "the same",
+        "thumbnail": "query_padding_mask([5], 8)[0].expand(8, 8)",
     },
     {
         "name": "documents",
@@ -51,6 +55,9 @@ MECHANISMS = (
             "block-diagonal mask",
             "varlen",
         ],
+        "cost": "less: the scores within each document, where a kernel skips the others",
+        "used_in": {"Llama 3": "grattafiori2024"},
+        "thumbnail": "document_mask([0, 0, 0, 1, 1, 1, 1, 1])",
     },
 )
 

@@ -22,6 +22,9 @@ MECHANISMS = (
             ),
         },
         "words": ["normalized exponential", "Boltzmann distribution"],
+        "cost": "the same",
+        "used_in": {"Transformer": "vaswani2017"},
+        "thumbnail": "softmax(4 * scaled_dot(query, key))",
     },
 )
 

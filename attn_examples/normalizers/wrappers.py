@@ -20,6 +20,8 @@ MECHANISMS = (
         "papers": ["srivastava2014"],
         "oracles": {"torch.nn.functional.dropout": "test_dropped_equals_torch"},
         "words": ["attention dropout", "dropout_p"],
+        "cost": "more: a random number for each weight, in training",
+        "thumbnail": "dropped(softmax, 0.3)(scaled_dot(query, key))",
     },
 )
 

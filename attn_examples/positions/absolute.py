@@ -23,6 +23,9 @@ MECHANISMS = (
             ),
         },
         "words": ["positional encoding", "position encoding", "absolute positions"],
+        "cost": "more: a vector added to each token",
+        "used_in": {"Transformer": "vaswani2017"},
+        "thumbnail": "sinusoidal(8, 8)",
     },
     {
         "name": "learned positions",
@@ -34,6 +37,9 @@ MECHANISMS = (
             "torch.nn.functional.embedding": "test_learned_positions_equal_torch"
         },
         "words": ["position embeddings", "positional embeddings"],
+        "cost": "more: max_len · D parameters, and a vector added to each token",
+        "used_in": {"BERT": "devlin2018"},
+        "thumbnail": "LearnedPositions(8, 8)(8)",
     },
 )
 

@@ -31,6 +31,8 @@ MECHANISMS = (
             "length extrapolation",
             "BLOOM",
         ],
+        "cost": "more: an addition for each score",
+        "thumbnail": "causal_mask(8) * alibi(2, 8)[0].mul(8).exp()",
     },
     {
         "name": "position bias",
@@ -40,6 +42,8 @@ MECHANISMS = (
         "papers": ["raffel2019"],
         "oracles": {"torch.nn.MultiheadAttention": "test_biased_equals_torch"},
         "words": ["relative position bias", "relative positions", "T5 bias"],
+        "cost": "more: an addition for each score",
+        "thumbnail": "alibi(2, 8)[0]",
     },
 )
 

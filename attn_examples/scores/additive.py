@@ -22,6 +22,9 @@ MECHANISMS = (
         "papers": ["bahdanau2014"],
         "oracles": {"by hand": "test_additive_is_the_loop_of_the_paper"},
         "words": ["Bahdanau attention", "concat attention", "MLP attention"],
+        "cost": "more: a hidden layer for each pair of query and key",
+        "used_in": {"RNNsearch": "bahdanau2014"},
+        "thumbnail": "attention(query, key, value, score=Additive(32, 32, 64))[1]",
     },
 )
 

@@ -27,6 +27,8 @@ MECHANISMS = (
         "papers": ["luong2015"],
         "oracles": {"torch.einsum": "test_dot_sums_products"},
         "words": ["Luong attention", "multiplicative attention"],
+        "cost": "the same",
+        "thumbnail": "attention(query, key, value, score=dot)[1]",
     },
     {
         "name": "general, or bilinear",
@@ -36,6 +38,8 @@ MECHANISMS = (
         "papers": ["luong2015"],
         "oracles": {"torch.nn.functional.bilinear": "test_bilinear_equals_torch"},
         "words": ["general attention", "bilinear attention"],
+        "cost": "more: a matrix, applied to each key",
+        "thumbnail": "attention(query, key, value, score=Bilinear(32, 32))[1]",
     },
     {
         "name": "cosine",
@@ -45,6 +49,9 @@ MECHANISMS = (
         "papers": ["graves2014"],
         "oracles": {"torch.nn.functional.cosine_similarity": "test_cosine"},
         "words": ["cosine similarity", "content-based addressing"],
+        "cost": "more: a norm for each query and each key",
+        "used_in": {"Neural Turing Machine": "graves2014"},
+        "thumbnail": "attention(query, key, value, score=cosine)[1]",
     },
     {
         "name": "scaled dot product",
@@ -56,6 +63,9 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": "test_scaled_dot"
         },
         "words": ["Transformer attention", "divide by sqrt d_k"],
+        "cost": "the same",
+        "used_in": {"Transformer": "vaswani2017", "BERT": "devlin2018"},
+        "thumbnail": "attention(query, key, value)[1]",
     },
 )
 

@@ -30,6 +30,8 @@ MECHANISMS = (
             ),
         },
         "words": ["attention bias", "additive mask", "float mask"],
+        "cost": "more: an addition for each score",
+        "thumbnail": "torch.arange(8.0).expand(8, 8)",
     },
     {
         "name": "soft cap",
@@ -43,6 +45,9 @@ MECHANISMS = (
             ),
         },
         "words": ["logit soft-capping", "softcap", "tanh clipping", "Gemma 2"],
+        "cost": "more: a tanh for each score",
+        "used_in": {"Gemma 2": "gemma2024"},
+        "thumbnail": "attention(query, key, value, score=softcapped(scaled_dot, 1.0))[1]",
     },
 )
 

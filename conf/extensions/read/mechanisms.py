@@ -2,9 +2,10 @@
 
 The gap: Sphinx knows pages and objects, not that a page, an object, a paper, an oracle and a
 test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the table of
-its mechanisms, `list` a list of all by step, `contents` the sidebar's pages of types,
-`reference` the API of the step that a page of `reference/api/` is named after, and `api` a line
-for each object there.
+its mechanisms, `gallery` their pictures by step, `years`, `models` and `costs` lists of all by
+these, `here` a table of those of the page, `contents` the sidebar's pages of types, `reference`
+the API of the step that a page of `reference/api/` is named after, and `api` a line for each
+object there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -26,10 +28,15 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from attn_examples.registry import ROOMS, ROOT, Mechanism, families, literal, mechanisms
+from extensions.render.thumbnails import thumbnail
 
 logger = logging.getLogger(__name__)
 
 BY_HAND = "by hand"
+COSTS = ("less", "the same", "more")  # than plain attention: how each `cost` begins
+ORACLES = 2  # independent of ours, and of each other
+RECORD = Path("docs/reference/record.json")
+BIB = ROOT / "conf" / "references.bib"
 # What has a page in docs/reference/api/, by its name
 REFERENCE = ROOMS | {"probes": "Probes", "figures": "Figures", "pretrained": "A trained model"}
 
@@ -51,13 +58,41 @@ class Mechanisms(SphinxDirective):
             return [*self.pages(), *map(self.section, REFERENCE)]
         if part in ROOMS:
             own = [mechanism for mechanism in found if mechanism.step == part]
-            lines = table(own, self.options.get("changes", "what it changes"))
-        elif part in ("list", "contents"):
-            lines = {"list": by_step, "contents": contents}[part](found)
+            return self.pictured(table(own, self.options.get("changes", "what it changes")), own)
+        if part == "gallery":
+            return self.gallery(found)
+        if part == "here":
+            here = [mechanism for mechanism in found if mechanism.docname == self.env.docname]
+            self.env.note_dependency(str(ROOT / RECORD))
+            lines = facts(here, json.loads(_read(ROOT / RECORD))["oracles"])
+        elif part in LISTS:
+            lines = LISTS[part](found)
         else:
-            known = ", ".join(["list", "contents", "reference", "api", *ROOMS])
+            known = ", ".join(["gallery", "here", "reference", "api", *LISTS, *ROOMS])
             raise self.error(f"mechanisms: part ({part}) must be one of {known}")
         return self.parse_text_to_nodes("\n".join(lines))
+
+    def pictured(self, lines: list[str], found: list[Mechanism]) -> list[nodes.Node]:
+        """Put a picture into the first cell of each row of a table."""
+        made = self.parse_text_to_nodes("\n".join(lines))
+        rows = [row for node in made for row in node.findall(nodes.row)][1:]
+        for row, mechanism in zip(rows, found, strict=True):
+            row[0] += nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
+        return made
+
+    def gallery(self, found: list[Mechanism]) -> list[nodes.Node]:
+        """Show the picture of each mechanism over its name, step by step."""
+        made: list[nodes.Node] = []
+        for step, title in ROOMS.items():
+            own = [mechanism for mechanism in found if mechanism.step == step]
+            made.append(nodes.paragraph("", "", nodes.strong("", title)))
+            tiles = nodes.bullet_list(classes=["mechanisms"])
+            for mechanism in own:
+                linked = self.parse_inline(link(mechanism))[0]
+                picture = nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
+                tiles += nodes.list_item("", nodes.paragraph("", "", picture, *linked))
+            made.append(tiles)
+        return made
 
     def reference(self, room: str) -> list[nodes.Node]:
         """Document all that a module exports."""
@@ -129,23 +164,73 @@ def link(mechanism: Mechanism) -> str:
 
 
 def table(found: list[Mechanism], changes: str) -> list[str]:
-    """Write a row for each mechanism: its page, what it changes, its object, its papers."""
-    lines = [f"| mechanism | {changes} | API | paper |", "|---|---|---|---|"]
+    """Write a row for each mechanism: where it is explained, what it does, costs and is for."""
+    lines = [
+        f"| | mechanism | {changes} | beside plain attention | used in | API | paper |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for mechanism in found:
         target = f"attn_examples.{mechanism.step}.{mechanism.object}"
         papers = ", ".join(f"{{cite:t}}`{key}`" for key in mechanism.papers)
         api = f"{{py:obj}}`{mechanism.call} <{target}>`"
-        lines.append(f"| {link(mechanism)} | {mechanism.changes} | {api} | {papers} |")
+        row = [link(mechanism), mechanism.changes, mechanism.cost, models(mechanism), api, papers]
+        lines.append(f"| | {' | '.join(row)} |")
     return lines
 
 
-def by_step(found: list[Mechanism]) -> list[str]:
-    """Write one line for each step, with all its mechanisms."""
-    lines = []
-    for step, title in ROOMS.items():
-        links = ", ".join(link(mechanism) for mechanism in found if mechanism.step == step)
-        lines += [title, f": {links}", ""] if links else []
+def facts(found: list[Mechanism], largest: dict[str, float]) -> list[str]:
+    """Write what each mechanism costs, who uses it, and how far it is from what others wrote."""
+    lines = ["| | beside plain attention | used in | largest difference |", "|---|---|---|---|"]
+    for mechanism in found:
+        tests = f"tests/{mechanism.step}/test_{mechanism.family}.py::"
+        if not mechanism.family:
+            tests = f"tests/test_{mechanism.step}.py::"
+        row = [link(mechanism), mechanism.cost, models(mechanism)]
+        against = []
+        for oracle, test in mechanism.oracles.items():
+            name = "a loop written from the paper" if oracle == BY_HAND else f"`{oracle}`"
+            far = largest.get(tests + test)
+            against.append(f"{name}: {'equal' if not far else f'{far:.0e}'}")
+        lines.append(f"| {' | '.join(row)} | {'; '.join(against)} |")
     return lines
+
+
+def models(mechanism: Mechanism) -> str:
+    """Name the models that use a mechanism, with what says so."""
+    return ", ".join(f"{name} {{cite:p}}`{key}`" for name, key in mechanism.used_in.items())
+
+
+def by_year(found: list[Mechanism]) -> list[str]:
+    """Write one line for each year in which a mechanism was published."""
+    years = dict(re.findall(r"^@\w+{([^,]+),.*?^\s*year\s*=\s*{(\d+)}", _read(BIB), re.M | re.S))
+    when: dict[str, list[str]] = {}
+    for mechanism in found:
+        if mechanism.papers:
+            first = min(years[key] for key in mechanism.papers)
+            when.setdefault(first, []).append(link(mechanism))
+    return definitions({year: when[year] for year in sorted(when)})
+
+
+def by_model(found: list[Mechanism]) -> list[str]:
+    """Write one line for each model, with all that it uses."""
+    users: dict[str, list[str]] = {}
+    for mechanism in found:
+        for name, key in mechanism.used_in.items():
+            users.setdefault(f"{name} {{cite:p}}`{key}`", []).append(link(mechanism))
+    return definitions({name: users[name] for name in sorted(users, key=str.lower)})
+
+
+def by_cost(found: list[Mechanism]) -> list[str]:
+    """Write one line for each kind of cost."""
+    return definitions({
+        kind.capitalize(): [link(m) for m in found if m.cost.partition(":")[0] == kind]
+        for kind in COSTS
+    })  # fmt: skip
+
+
+def definitions(told: dict[str, list[str]]) -> list[str]:
+    """Write terms, each with the links that belong to it."""
+    return [line for term, links in told.items() for line in (term, f": {', '.join(links)}", "")]
 
 
 def contents(found: list[Mechanism]) -> list[str]:
@@ -160,6 +245,10 @@ def contents(found: list[Mechanism]) -> list[str]:
         head = ["```{toctree}", ":hidden:", f":caption: {title}", ""]
         lines += [*head, *(f"/{name}" for name in names), "```", ""] if names else []
     return lines
+
+
+# What a list of all can be ordered by
+LISTS = {"years": by_year, "models": by_model, "costs": by_cost, "contents": contents}
 
 
 def faults(root: Path = ROOT) -> list[str]:
@@ -264,6 +353,18 @@ def _facts(root: Path, found: list[Mechanism]) -> Iterator[str]:
                 yield f"{_of(mechanism)} names the paper {key}: add it to conf/references.bib."
         if not mechanism.words:
             yield f"{_of(mechanism)} has no words that people search for: add “words”."
+        if mechanism.cost.partition(":")[0] not in COSTS:
+            yield (
+                f"{_of(mechanism)} does not say what it costs: begin “cost” with one of "
+                f"{', '.join(COSTS)}, and a colon if more is to be said."
+            )
+        for key in mechanism.used_in.values():
+            if key not in papers:
+                yield f"{_of(mechanism)} names the report {key}: add it to conf/references.bib."
+        try:
+            thumbnail(mechanism.thumbnail)
+        except Exception as error:  # any code may be there, and any may be wrong
+            yield f"{_of(mechanism)} has no thumbnail: {error}"
 
 
 def _tests(root: Path, found: list[Mechanism]) -> Iterator[str]:
@@ -273,10 +374,11 @@ def _tests(root: Path, found: list[Mechanism]) -> Iterator[str]:
         place = "/".join(filter(None, ("tests", mechanism.step, f"test_{mechanism.family}.py")))
         if not mechanism.family:
             place = f"tests/test_{mechanism.step}.py"
-        if not mechanism.oracles:
+        if len(mechanism.oracles) < ORACLES:
             yield (
-                f"{_of(mechanism)} has no oracle: compare it in {place} with an implementation "
-                f"that is not ours, and name both in “oracles”."
+                f"{_of(mechanism)} has {len(mechanism.oracles) or 'no'} oracle: compare it in "
+                f"{place} with {ORACLES} implementations that are not ours, and name them and "
+                f"the tests in “oracles”."
             )
         known = tests[mechanism.step]
         for oracle, test in mechanism.oracles.items():
