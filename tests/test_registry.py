@@ -127,8 +127,8 @@ def change(project: Path, file: str, old: str, new: str) -> None:
             '"oracles": {"torch.nn.functional.cosine_similarity": "test_cosine"},',
             "",
             [
-                f"{DOT}: “cosine” has no oracle: compare it in {TEST} with an implementation that "
-                f"is not ours, and name both in “oracles”."
+                f"{DOT}: “cosine” has 0 of 2 oracles: compare it in {TEST} with an "
+                f"implementation that is not ours, and name both in “oracles”."
             ],
         ),
         (
@@ -175,6 +175,36 @@ def change(project: Path, file: str, old: str, new: str) -> None:
             '"changes": "the cosine of the angle between them",',
             "",
             [f"{DOT}: “cosine” does not say what it changes: add “changes”."],
+        ),
+        (
+            DOT,
+            '"cost": "more: a norm for each query and each key",',
+            '"cost": "a norm for each query and each key",',
+            [
+                f"{DOT}: “cosine” does not say what it costs: begin “cost” with one of less, the "
+                f"same, more, and a colon if more is to be said."
+            ],
+        ),
+        (
+            DOT,
+            '"used_in": {"Neural Turing Machine": "graves2014"},',
+            '"used_in": {"Neural Turing Machine": "graves1914"},',
+            [f"{DOT}: “cosine” names the report graves1914: add it to conf/references.bib."],
+        ),
+        (
+            DOT,
+            '"thumbnail": "attention(query, key, value, score=cosine)[1]",',
+            "",
+            [f"{DOT}: “cosine” has no thumbnail: add an expression as “thumbnail”."],
+        ),
+        (
+            DOT,
+            '"attention(query, key, value, score=cosine)[1]"',
+            '"attention(query, key, value, score=cosine)"',
+            [
+                f"{DOT}: “cosine” has no thumbnail: “thumbnail” gives tuple, and must give a "
+                f"matrix of at most 12 by 12."
+            ],
         ),
         (
             "docs/reference/api/scores.md",

@@ -376,9 +376,8 @@ def _tests(root: Path, found: list[Mechanism]) -> Iterator[str]:
             place = f"tests/test_{mechanism.step}.py"
         if len(mechanism.oracles) < ORACLES:
             yield (
-                f"{_of(mechanism)} has {len(mechanism.oracles) or 'no'} oracle: compare it in "
-                f"{place} with {ORACLES} implementations that are not ours, and name them and "
-                f"the tests in “oracles”."
+                f"{_of(mechanism)} has {len(mechanism.oracles)} of {ORACLES} oracles: compare it "
+                f"in {place} with an implementation that is not ours, and name both in “oracles”."
             )
         known = tests[mechanism.step]
         for oracle, test in mechanism.oracles.items():
