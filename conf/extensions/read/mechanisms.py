@@ -77,7 +77,8 @@ class Mechanisms(SphinxDirective):
         made = self.parse_text_to_nodes("\n".join(lines))
         rows = [row for node in made for row in node.findall(nodes.row)][1:]
         for row, mechanism in zip(rows, found, strict=True):
-            row[0] += nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
+            picture = nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
+            row.children[0].append(picture)
         return made
 
     def gallery(self, found: list[Mechanism]) -> list[nodes.Node]:
