@@ -78,7 +78,7 @@ class Mechanisms(SphinxDirective):
         rows = [row for node in made for row in node.findall(nodes.row)][1:]
         for row, mechanism in zip(rows, found, strict=True):
             picture = nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
-            row.children[0].append(picture)
+            next(row.findall(nodes.entry)).append(picture)
         return made
 
     def gallery(self, found: list[Mechanism]) -> list[nodes.Node]:
