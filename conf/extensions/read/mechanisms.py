@@ -78,7 +78,7 @@ class Mechanisms(SphinxDirective):
         rows = [row for node in made for row in node.findall(nodes.row)][1:]
         for row, mechanism in zip(rows, found, strict=True):
             picture = nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
-            next(row.findall(nodes.entry)).append(picture)
+            next(row.findall(nodes.entry)).insert(0, picture)
         return made
 
     def gallery(self, found: list[Mechanism]) -> list[nodes.Node]:
@@ -167,15 +167,15 @@ def link(mechanism: Mechanism) -> str:
 def table(found: list[Mechanism], changes: str) -> list[str]:
     """Write a row for each mechanism: where it is explained, what it does, costs and is for."""
     lines = [
-        f"| | mechanism | {changes} | beside plain attention | used in | API | paper |",
-        "|---|---|---|---|---|---|---|",
+        f"| mechanism | {changes} | beside plain attention | used in | paper |",
+        "|---|---|---|---|---|",
     ]
     for mechanism in found:
         target = f"attn_examples.{mechanism.step}.{mechanism.object}"
         papers = ", ".join(f"{{cite:t}}`{key}`" for key in mechanism.papers)
         api = f"{{py:obj}}`{mechanism.call} <{target}>`"
-        row = [link(mechanism), mechanism.changes, mechanism.cost, models(mechanism), api, papers]
-        lines.append(f"| | {' | '.join(row)} |")
+        told = [mechanism.changes, mechanism.cost, models(mechanism), papers]
+        lines.append(f"| {link(mechanism)} {api} | {' | '.join(told)} |")
     return lines
 
 
