@@ -173,7 +173,7 @@ PREDICT_PARAMETERS = ValueExercise(
         WrongValue("times-heads-no-bias", 1728, "three times as many, and without the biases: the "
                    "heads share out the width, they do not multiply it", _COUNT),
         WrongValue("one-bias-missing", 612, "the count with three of the four biases", _COUNT),
-        WrongValue("times-heads-inputs", 1560, "the count if each head's queries, keys and values "
+        WrongValue("times-heads-inputs", 1848, "the count if each head's queries, keys and values "
                    "were 12 wide", _COUNT),
         WrongValue("small", 80, "the count for one head's slice of 4 numbers",
                    f"{PITFALLS}/projections-and-shapes.html#one-small-projection-for-all-heads"),
