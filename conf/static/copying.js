@@ -1,5 +1,6 @@
 // A second button for each cell that needs more than it shows: it copies a piece that runs
-// alone. The pieces stand at the end of the page as JSON (conf/extensions/slice/pieces.py).
+// alone. The pieces stand at the end of the page as JSON, but for texts that many pages have in
+// common, which are in a file (conf/extensions/slice/pieces.py).
 "use strict";
 
 (() => {
@@ -41,9 +42,9 @@
       const lines = `Copied ${copied.trimEnd().split("\n").length} lines`;
       button.textContent = lines;
       announce(`${lines} that run alone`);
-    } catch {
+    } catch (error) {
       button.textContent = "Not copied";
-      announce("Not copied: the browser did not allow it");
+      announce(`Not copied: ${error.lacks ?? "the browser did not allow it"}`);
     }
     setTimeout(() => { button.textContent = label; }, 2000);
   });
@@ -56,22 +57,35 @@
 
   const data = document.getElementById("pieces");
   if (!data) return;
-  const { texts, cells, checker, lengths } = JSON.parse(data.textContent);
-  let shared; // the texts of the exercises' checker, fetched when they are first needed
-  const whole = async (piece) => {
-    if (checker && !shared) shared = await (await fetch(checker)).json();
-    return piece.map((index) => (index < 0 ? shared[-1 - index] : texts[index])).join("\n") + "\n";
-  };
+  const { texts, cells, lines, shared } = JSON.parse(data.textContent);
+  let coming; // a script, since from disk nothing else can be loaded; after a failure, anew
+  const load = () => coming ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = shared;
+    script.onload = () => resolve(sharedTexts);
+    script.onerror = () => {
+      coming = undefined;
+      script.remove();
+      reject({ lacks: "a part of it could not be loaded" });
+    };
+    document.head.append(script);
+  });
+  const join = (piece, common) =>
+    piece.map((place) => (place < 0 ? common[-1 - place] : texts[place])).join("\n") + "\n";
   document.querySelectorAll("div.cell").forEach((cell, number) => {
     const piece = cells[number];
     if (!piece) return;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy-runnable";
-    const length = (i) => (i < 0 ? lengths[-1 - i] : texts[i].split("\n").length);
-    button.textContent = `Copy runnable · ${piece.reduce((sum, i) => sum + length(i), 0)} lines`;
+    button.textContent = `Copy runnable · ${lines[number]} lines`;
     button.title = "Copy code that runs alone, without attn_examples";
-    onClick(button, () => whole(piece));
+    const needs = piece.some((place) => place < 0);
+    onClick(button, async () => join(piece, needs ? await load() : []));
+    // What is there before the click is copied at once, which some browsers insist on
+    for (const turn of needs ? ["pointerenter", "focus"] : []) {
+      button.addEventListener(turn, () => load().catch(() => {}));
+    }
     cell.querySelector(".cell_input").append(button);
   });
 })();

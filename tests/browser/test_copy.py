@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import HTML, Visit
 from tests.conftest import WITHOUT
 
 Visiting = Callable[..., Visit]
@@ -72,6 +72,58 @@ def test_both_buttons(visit: Visiting, tmp_path: Path, path: str, shows: str) ->
     assert done.returncode == 0, done.stderr
     shown = "\n".join(cell.locator(".output.stream pre").all_inner_texts()).strip()
     assert done.stdout.strip() == shown
+
+
+COMMON = "/_static/shared-"
+
+
+def buttons(page: Any, *, drawing: bool) -> Any:
+    """Return those of cells that draw, with code that pages share, or of the others."""
+    page.evaluate("document.querySelectorAll('details').forEach((folded) => folded.open = true)")
+    cells = "div.cell:has(.cell_output svg)" if drawing else "div.cell:not(:has(.cell_output svg))"
+    return page.locator(f"{cells} button.copy-runnable")
+
+
+def test_a_cell_that_draws_is_copied_from_disk(visit: Visiting, tmp_path: Path) -> None:
+    address = (HTML / "types/masks/causal.html").resolve().as_uri()
+    seen = visit(address, permissions=CLIPBOARD)
+    button = buttons(seen.page, drawing=True).first
+    lines = int(button.inner_text().split()[-2])
+    button.click()
+    said(seen.page, "alone")
+    piece = paste(seen.page)
+    assert len(piece.splitlines()) == lines
+    done = run(WITHOUT + piece, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert seen.errors == []
+
+
+@pytest.mark.parametrize("turn", ["hover", "focus"])
+def test_what_pages_share_is_loaded_when_a_reader_turns_to_it(visit: Visiting, turn: str) -> None:
+    seen = visit("types/masks/causal.html", permissions=CLIPBOARD)
+    draws = buttons(seen.page, drawing=True).first
+    buttons(seen.page, drawing=False).first.click()
+    said(seen.page, "alone")
+    assert not any(COMMON in address for address in seen.requests)
+    with seen.page.expect_response(lambda answer: COMMON in answer.url):
+        getattr(draws, turn)()
+
+
+def test_no_half_a_piece_is_copied(visit: Visiting) -> None:
+    page = visit("types/masks/causal.html", permissions=CLIPBOARD).page
+    page.evaluate("navigator.clipboard.writeText('as before')")
+    page.route(f"**{COMMON}*", lambda route: route.abort())
+    button = buttons(page, drawing=True).first
+    label = button.inner_text()
+    button.click()
+    said(page, "Not copied: a part of it could not be loaded")
+    expect(button).to_have_text("Not copied")
+    assert paste(page) == "as before"
+    expect(button).to_have_text(label)
+    page.unroute(f"**{COMMON}*")  # the network is back
+    button.click()
+    said(page, "alone")
+    assert "def data_flow(" in paste(page)
 
 
 def test_pasting_into_the_prompt(visit: Visiting, tmp_path: Path) -> None:

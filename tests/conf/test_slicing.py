@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from extensions.slice.pieces import dependencies, header, pasteable, runnable
+from extensions.slice.pieces import (
+    dependencies,
+    header,
+    pasteable,
+    placed,
+    runnable,
+    shared,
+    write_shared,
+)
 from extensions.slice.slicing import Page, quiet
 
 
@@ -233,6 +241,36 @@ def test_files_that_a_page_reads_come_along(
     assert printed(piece) == "{\"it's\": [1, '\\\\ \\n']}\n"
     (elsewhere / "numbers.json").write_text("7")
     assert printed(piece) == "7\n"  # a file that is there is kept
+
+
+DRAWING = "from attn_examples.figures import heatmap\nheatmap"
+WEIGHING = "import torch\nfrom attn_examples import softmax\nsoftmax(torch.ones(2))"
+RAISING = "from attn_examples.figures import data_flow\ndata_flow('nothing')"
+
+
+def test_code_that_draws_is_in_what_pages_share_and_what_needs_no_drawing_is_not() -> None:
+    pieces = runnable([DRAWING, WEIGHING, "1", RAISING], {3}, Path(), "a page")
+    found = placed(pieces)
+    texts = dict(enumerate(found["texts"])) | {-1 - n: text for n, text in enumerate(shared())}
+    assert [c and [texts[place] for place in c] for c in found["cells"]] == pieces
+    assert found["lines"] == [p and len("\n".join(p).split("\n")) for p in pieces]
+    draws, weighs, _, raises = found["cells"]
+    assert not any("def heatmap(" in text or "def data_flow(" in text for text in found["texts"])
+    assert min(draws) < 0
+    assert min(raises) < 0  # it keeps the checks
+    assert min(weighs) >= 0
+    softmax = next(text for text in shared() if text.startswith("def softmax("))
+    assert softmax in found["texts"]  # drawing needs it too, but so does what does not draw
+    assert softmax not in placed(pieces[:1])["texts"]
+
+
+def test_what_pages_share_is_a_script_named_after_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "_static").mkdir()
+    names = {write_shared(tmp_path) for _ in range(2)}
+    assert [f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*.js")] == [*names]
+    name, _, texts = (tmp_path / names.pop()).read_text().partition("=")
+    assert name == "sharedTexts"
+    assert tuple(json.loads(texts)) == shared()
 
 
 def test_requirements_are_named() -> None:

@@ -131,11 +131,10 @@ def cells(file: Path, root: Path) -> Iterator[Shown]:
     page = file.relative_to(root).with_suffix("").as_posix()
     data = soup.find(id="pieces")
     pieces = json.loads(data.get_text()) if data else {"texts": [], "cells": []}
-    shared = (
-        json.loads((file.parent / pieces["checker"]).read_text()) if "checker" in pieces else []
-    )
     texts = dict(enumerate(pieces["texts"]))
-    texts |= {-1 - n: text for n, text in enumerate(shared)}
+    if "shared" in pieces:  # a script that names a list
+        shared = json.loads((file.parent / pieces["shared"]).read_text().partition("=")[2])
+        texts |= {-1 - n: text for n, text in enumerate(shared)}
     for number, cell in enumerate(soup.select("div.cell"), start=1):
         code = cell.select_one("div.cell_input pre")
         assert code is not None, f"{page} has a cell without code"

@@ -67,9 +67,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         "dead": page((["x = 1", "import os\nos._exit(3)"], ""), (["x = 1", "print(x)"], "1")),
         "wrong": page((["x = 1", "print(x)"], "2")),
         "raises": page((["x = [1]", "x[1]"], "")),
-    }
+        "common": page((["print(f())"], "1")).replace("[0]", "[-2, 0]").replace(
+            '"cells"', '"shared": "_static/shared.js", "cells"'
+        ),
+    }  # fmt: skip
     html = folder / "html"
-    html.mkdir()
+    (html / "_static").mkdir(parents=True)
+    (html / "_static" / "shared.js").write_text(
+        'sharedTexts=["1 / 0", "def f():\\n    return 1"]\n'
+    )
     for name, text in pages.items():
         (html / f"{name}.html").write_text(text)
     ran = subprocess.run(
@@ -118,7 +124,7 @@ def test_a_piece_that_does_not_run_alone_is_named(done: Done, place: str, proble
 
 def test_only_what_passed_is_noted(done: Done) -> None:
     noted = json.loads((done.traces / "snippets.json").read_text())
-    assert noted.keys() == {"shared", "meanings"}
+    assert noted.keys() == {"shared", "meanings", "common"}  # with texts that pages share
     assert noted["shared"]["pieces"] == 3
 
 

@@ -170,7 +170,7 @@ def with_claims(cells: list[Any]) -> Iterator[Any]:
 
 def offer(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Write the downloads of a page and link to them."""
-    if not PIECES.of(app.env).get(page, {}).get("cells"):
+    if not PIECES.of(app.env).get(page):
         return
     executed = hook.PAGES[page].notebook
     source = Path(app.env.doc2path(page))

@@ -1,9 +1,11 @@
 """Let every cell be copied as a piece that runs alone, and every mechanism as one file.
 
 The gap: sphinx-copybutton copies what is shown, which needs the cells before it and the
-package. The pieces of a page share their texts, which stand in the page once, as JSON, and
-those of the exercises' checker in a file that pages share; static/copying.js adds the buttons.
-The first mechanism that a page has as one file is offered at its top, too.
+package. The pieces of a page share their texts, which stand in the page once, as JSON. Those
+that draw, and those of the exercises' checker, are long and the same on many pages: they stand
+in a file that all pages share, a script, since from disk a page may load nothing else.
+static/copying.js adds the buttons, and loads that file when a reader turns to one that needs
+it. The first mechanism that a page has as one file is offered at its top, too.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +32,14 @@ from extensions.slice.slicing import STATE, Page, Statement, quiet
 
 logger = logging.getLogger(__name__)
 
-PIECES = PerPage("pieces")  # of each page: texts, and for each cell the places of its own
+PIECES = PerPage("pieces")  # of each page: for each cell the texts of its piece, or None
+# What many pages need to run alone, most often needed first; it is taken with checks where a
+# piece meets an error
+SHARED = (
+    ("from attn_examples.figures import *", False),
+    ("from attn_examples.figures import *", True),
+    ("from attn_examples.exercises import check, exercises", True),
+)
 COMPOUND = (
     ast.ClassDef, ast.For, ast.FunctionDef, ast.If, ast.Match, ast.Try, ast.While, ast.With,
 )  # fmt: skip
@@ -225,14 +234,8 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     except (SyntaxError, ValueError) as error:
         pieces = []
         logger.warning("a cell cannot be made to run alone: %s", error, location=env.docname)
-    place = _shared([piece for piece in pieces if piece])
-    # sorted: what is nearly alike stands together, and takes less when it is compressed
-    texts = sorted({t for piece in pieces if piece for t in piece if t not in place})
-    place |= {text: number for number, text in enumerate(texts)}
-    PIECES.of(env)[env.docname] = {
-        "texts": texts,
-        "cells": [piece and [place[text] for text in piece] for piece in pieces],
-    }
+    # interned: each text is kept once, however many pieces have it
+    PIECES.of(env)[env.docname] = [piece and [*map(sys.intern, piece)] for piece in pieces]
 
 
 def code_of(cell: nodes.Element) -> nodes.literal_block:
@@ -241,40 +244,75 @@ def code_of(cell: nodes.Element) -> nodes.literal_block:
     return next(iter(source.findall(nodes.literal_block)))
 
 
-def _shared(pieces: list[list[str]]) -> dict[str, int]:
-    """Return the places of the texts that only pieces with the checker in them have."""
-    alone = [piece for piece in pieces if not any(map(_is_checker, piece))]
-    if len(alone) == len(pieces):
-        return {}
-    own = {text for piece in alone for text in piece}
-    return {text: -1 - number for number, text in enumerate(checker()) if text not in own}
+def placed(pieces: Sequence[Sequence[str] | None]) -> dict[str, Any]:
+    """Say of what texts the pieces of a page are made, each text once.
 
+    Parameters
+    ----------
+    pieces : sequence of sequences of str, or None
+        For each cell the texts of its piece.
 
-def _is_checker(text: str) -> bool:
-    return text.startswith(("def check(name: str", "def exercises() -> Listing"))
+    Returns
+    -------
+    dict
+        The page's own `texts`; for each cell in `cells` their places, from -1 downward those in
+        the shared file; and in `lines` how long a piece is.
+    """
+    present = [piece for piece in pieces if piece]
+    alone = set().union(*(piece for piece in present if only_shared().isdisjoint(piece)))
+    place = {t: -1 - n for n, t in enumerate(shared()) if t not in alone}
+    # sorted: what is nearly alike stands together, and takes less when it is compressed
+    texts = sorted(set().union(*present) - place.keys())
+    place |= {text: number for number, text in enumerate(texts)}
+    return {
+        "texts": texts,
+        "cells": [piece and [place[text] for text in piece] for piece in pieces],
+        "lines": [piece and sum(text.count("\n") + 1 for text in piece) for piece in pieces],
+    }
 
 
 @cache
-def checker() -> tuple[str, ...]:
-    """Return the texts of the checker of exercises: many, and the same on several pages."""
-    pieces = inline(["from attn_examples.exercises import check, exercises"], checks=True)
-    return tuple(text for text in pasteable(pieces) if text)
+def shared() -> tuple[str, ...]:
+    """Return the texts of the file that pages share."""
+    found = (text for code, checks in SHARED for text in _definitions(code, checks))
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def only_shared() -> frozenset[str]:
+    """Return those that no mechanism needs: a piece without any of them waits for no file."""
+    code = "from attn_examples import *"
+    return frozenset(shared()).difference(_definitions(code, False), _definitions(code, True))
+
+
+def _definitions(code: str, checks: bool) -> Iterable[str]:
+    """Return what an import brings into a piece, without what that imports in turn."""
+    for text in pasteable(inline([code], checks=checks)):
+        nodes = ast.parse(text).body
+        if not all(isinstance(node, ast.Import | ast.ImportFrom) for node in nodes):
+            yield text
 
 
 def add_pieces(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Put the pieces at the end of the page, and offer at its top what stands as one file."""
     files = tree.findall(nodes.raw) if tree else ()
     context["one_file"] = next((node["one_file"] for node in files if "one_file" in node), None)
-    found = PIECES.of(app.env).get(page)
-    if found and any(found["cells"]):
-        if any(place < 0 for piece in found["cells"] for place in piece or ()):
-            shared = _json(checker())
-            name = f"_static/checker-{hashlib.sha256(shared.encode()).hexdigest()[:8]}.json"
-            Path(app.outdir, name).write_text(shared, encoding="utf-8")
-            lengths = [text.count("\n") + 1 for text in checker()]
-            found = found | {"checker": context["pathto"](name, 1), "lengths": lengths}
+    pieces = PIECES.of(app.env).get(page)
+    if pieces and any(pieces):
+        found = placed(pieces)
+        if any(number < 0 for piece in found["cells"] for number in piece or ()):
+            found["shared"] = context["pathto"](write_shared(Path(app.outdir)), 1)
         data = _json(found).replace("</", "<\\/")
         context["body"] += f'<script type="application/json" id="pieces">{data}</script>'
+
+
+def write_shared(out: Path) -> str:
+    """Write the file that pages share, if it is not there; return its address on the site."""
+    content = f"sharedTexts={_json(shared())}\n"
+    name = f"_static/shared-{hashlib.sha256(content.encode()).hexdigest()[:8]}.js"
+    if not (out / name).exists():
+        (out / name).write_text(content, encoding="utf-8")
+    return name
 
 
 def _json(thing: Any) -> str:
