@@ -100,7 +100,7 @@ MECHANISMS = (
         "name": "RoPE on two axes",
         "call": "axial_frequencies",
         "changes": "half of the pairs turn with the row, half with the column",
-        "page": "types/positions/rotary#rotary-two-axes",
+        "page": "types/positions/rotary-two-axes",
         "papers": ["heo2024"],
         "oracles": {
             "transformers.models.qwen2_vl.modeling_qwen2_vl.apply_rotary_pos_emb_vision": (
