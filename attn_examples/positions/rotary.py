@@ -120,8 +120,8 @@ MECHANISMS = (
         ],
         "cost": "no parameters; as on one axis",
         "thumbnail": (
-            "(lambda q: (q[4:5] @ q.T).view(3, 3))(rotated(query[:1].expand(9, -1), "
-            "axial_frequencies(32), torch.cartesian_prod(torch.arange(3), torch.arange(3))))"
+            "(lambda q: (q[40] @ q.T).view(9, 9))(rotated(query[:1].expand(81, -1), "
+            "axial_frequencies(32), torch.cartesian_prod(torch.arange(9), torch.arange(9))))"
         ),
     },
 )

@@ -42,8 +42,9 @@ MECHANISMS = (
         "words": ["PI", "linear scaling", "rope_scaling", "longer context"],
         "cost": "nothing: other frequencies",
         "thumbnail": (
-            "(torch.arange(8)[:, None] "
-            "* position_interpolation(rotary_frequencies(16), 4.0)).cos()"
+            "torch.arange(8, 0, -1)[:, None] "
+            "<= (rotary_frequencies(16) "
+            "/ position_interpolation(rotary_frequencies(16), 8.0)).round()"
         ),
     },
     {
@@ -66,7 +67,9 @@ MECHANISMS = (
         "words": ["NTK", "dynamic NTK", "base rescaling", "bloc97", "longer context"],
         "cost": "nothing: other frequencies",
         "thumbnail": (
-            "(torch.arange(8)[:, None] * ntk_aware(rotary_frequencies(16), 4.0)).cos()"
+            "torch.arange(8, 0, -1)[:, None] "
+            "<= (rotary_frequencies(16) "
+            "/ ntk_aware(rotary_frequencies(16), 8.0)).round()"
         ),
     },
     {
@@ -84,7 +87,9 @@ MECHANISMS = (
         "words": ["NTK-by-parts", "beta_fast", "beta_slow", "longer context"],
         "cost": "nothing: other frequencies, and scores multiplied by one number",
         "thumbnail": (
-            "(torch.arange(8)[:, None] * yarn(rotary_frequencies(16), 4.0, 1024)).cos()"
+            "torch.arange(8, 0, -1)[:, None] "
+            "<= (rotary_frequencies(16) "
+            "/ yarn(rotary_frequencies(16), 8.0, 4096)).round()"
         ),
     },
     {
@@ -102,7 +107,8 @@ MECHANISMS = (
         "words": ["mscale", "attention temperature", "attention_factor"],
         "cost": "nothing: it is in the sines and cosines",
         "thumbnail": (
-            "torch.tensor([[yarn_attention_factor(2.0**n) ** 2 for n in range(8)]])"
+            "torch.arange(12, 0, -1)[:, None] <= torch.tensor("
+            "[5 * yarn_attention_factor(2.0**n) ** 2 for n in range(8)])"
         ),
     },
     {
@@ -120,8 +126,9 @@ MECHANISMS = (
         "words": ["Llama 3.1", "low_freq_factor", "high_freq_factor", "longer context"],
         "cost": "nothing: other frequencies",
         "thumbnail": (
-            "(torch.arange(8)[:, None] "
-            "* llama3_scaling(rotary_frequencies(16), 4.0, 1024)).cos()"
+            "torch.arange(8, 0, -1)[:, None] "
+            "<= (rotary_frequencies(16) "
+            "/ llama3_scaling(rotary_frequencies(16), 8.0, 4096)).round()"
         ),
     },
 )
@@ -200,9 +207,8 @@ def ntk_aware(frequencies: Tensor, factor: float) -> Tensor:
     tensor([1.0000, 0.0500, 0.0025], dtype=torch.float64)
     """
     _check_scaling(frequencies, factor, least=2)
-    R = len(frequencies)
-    share = torch.arange(R, dtype=frequencies.dtype, device=frequencies.device)
-    return frequencies * factor ** -(share / (R - 1))
+    pairs = torch.arange(len(frequencies)).to(frequencies)
+    return frequencies * factor ** -(pairs / (len(frequencies) - 1))
 
 
 def yarn(
@@ -263,12 +269,9 @@ def yarn(
     """
     _check_scaling(frequencies, factor, least=2)
     length = positive("original_len", original_len)
-    pairs = torch.arange(
-        len(frequencies), dtype=frequencies.dtype, device=frequencies.device
-    )
-    step = (
-        frequencies[0] / frequencies[1]
-    ).log()  # the same from each pair to the next
+    pairs = torch.arange(len(frequencies)).to(frequencies)
+    # the same from each pair to the next
+    step = (frequencies[0] / frequencies[1]).log()
     turns = frequencies[0] * length / (2 * math.pi)  # of the first pair
     low = (turns / positive("beta_fast", beta_fast)).log() / step
     high = (turns / positive("beta_slow", beta_slow)).log() / step
