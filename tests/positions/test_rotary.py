@@ -124,6 +124,7 @@ def llama(**settings: Any) -> tuple[MultiHeadAttention, Any]:
 def test_rotary_equals_a_layer_of_llama(parts: list[int], need_weights: bool) -> None:
     """Also decoding with a cache, whatever the parts."""
     ours, theirs = llama()
+    assert type(theirs) is LlamaAttention
     x, cache, their_cache = randn(N, L, 36), KVCache(), DynamicCache()
     whole, _ = ours(x, is_causal=True)
     start = 0
