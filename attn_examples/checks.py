@@ -349,6 +349,28 @@ def refuse_broadcast(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None
         )
 
 
+def refuse_turns(frequencies: Tensor, x: Tensor) -> None:
+    """Raise unless `x` has two numbers for each of the frequencies."""
+    if 2 * frequencies.shape[-1] > x.shape[-1]:
+        raise ValueError(
+            f"frequencies has shape {shape_of(frequencies)}, which turns "
+            f"{2 * frequencies.shape[-1]} numbers, but x has width {x.shape[-1]} "
+            f"{shape_of(x)}"
+        )
+
+
+def refuse_places(angles: Tensor, x: Tensor) -> None:
+    """Raise unless the angles of positions, (..., L, R), repeat to the rows of `x`."""
+    rows = x.shape[:-1]
+    # strict=False: missing dimensions on the left repeat, as everywhere in torch
+    pairs = zip(reversed(angles.shape[:-1]), reversed(rows), strict=False)
+    if angles.dim() > x.dim() or any(a != n and a != 1 for a, n in pairs):
+        raise ValueError(
+            f"positions and frequencies give angles for {tuple(angles.shape[:-1])} but "
+            f"must for the rows of x, {tuple(rows)}, or for 1 where they repeat"
+        )
+
+
 def refuse_bias_shape(bias: Tensor, scores: Tensor) -> None:
     """Raise unless `bias` repeats to the scores, and has their dtype and device."""
     if bias.dtype != scores.dtype and not autocast_joins(bias, scores):

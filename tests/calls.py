@@ -100,6 +100,10 @@ class Call(nn.Module):
         return self.thing(*tensors[:first], **named, **self.settings)
 
 
+Build = Callable[[Inputs], Call]
+GRID = torch.cartesian_prod(torch.arange(4), torch.arange(4))  # row and column of 16 tokens
+
+
 class Added(nn.Module):
     """Positions as they are used: added to x."""
 
@@ -164,11 +168,23 @@ def sines(x: Tensor) -> Tensor:
     return x + a.sinusoidal(x.shape[-2], x.shape[-1], dtype=x.dtype, device=x.device)
 
 
+def rotated(x: Tensor, **settings: Any) -> Tensor:
+    return a.rotated(x, a.rotary_frequencies(8, device=x.device), **settings)  # of 12
+
+
+def slowed(x: Tensor, by: Callable[..., Tensor], numbers: tuple[float, ...]) -> Tensor:
+    frequencies = a.rotary_frequencies(x.shape[-1], device=x.device)
+    return a.rotated(x, by(frequencies, *numbers))
+
+
+def on_axes(x: Tensor) -> Tensor:
+    frequencies = a.axial_frequencies(x.shape[-1], device=x.device)
+    return a.rotated(x, frequencies, GRID[: x.shape[-2]])
+
+
 def module(i: Inputs, made: nn.Module) -> nn.Module:
     return made.to(i.device, i.dtype)
 
-
-Build = Callable[[Inputs], Call]
 
 CALLS: dict[str, Build] = {
     "attention": lambda i: Call(a.attention, *i.of_heads()),
@@ -229,6 +245,30 @@ CALLS: dict[str, Build] = {
     "biased": lambda i: Call(
         module(i, a.MultiHeadAttention(12, 3, positions=a.biased(a.alibi))), i.sequence()
     ),
+    "rotated": lambda i: Call(rotated, i.sequence()),
+    "rotated, interleaved": lambda i: Call(rotated, i.sequence(), interleaved=True),
+    "rotary_frequencies": lambda i: Call(rotated, i.sequence()),
+    "axial_frequencies": lambda i: Call(on_axes, i.sequence()),
+    "Rotary": lambda i: Call(
+        module(i, a.MultiHeadAttention(12, 3, positions=a.Rotary(a.rotary_frequencies(4)))),
+        i.sequence(),
+    ),
+    "Rotary, learned": lambda i: Call(
+        module(
+            i,
+            a.MultiHeadAttention(12, 3, positions=a.Rotary(nn.Parameter(torch.rand(2, 2)), GRID)),
+        ),
+        i.sequence(),
+    ),
+    "position_interpolation": lambda i: Call(
+        slowed, i.sequence(), by=a.position_interpolation, numbers=(4.0,)
+    ),
+    "ntk_aware": lambda i: Call(slowed, i.sequence(), by=a.ntk_aware, numbers=(4.0,)),
+    "yarn": lambda i: Call(slowed, i.sequence(), by=a.yarn, numbers=(4.0, 128)),
+    "yarn_attention_factor": lambda i: Call(
+        rotated, i.sequence(), attention_factor=a.yarn_attention_factor(4.0)
+    ),
+    "llama3_scaling": lambda i: Call(slowed, i.sequence(), by=a.llama3_scaling, numbers=(4.0, 128)),
 }
 
 

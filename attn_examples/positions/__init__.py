@@ -17,9 +17,13 @@ T5), or None.
 
 from typing import TYPE_CHECKING
 
-from attn_examples.positions import absolute, biases
+from attn_examples.positions import absolute, biases, rotary, rotary_scaling
 from attn_examples.positions.absolute import *
 from attn_examples.positions.biases import *
+from attn_examples.positions.rotary import *
+from attn_examples.positions.rotary_scaling import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = absolute.__all__ + biases.__all__
+    __all__ = (
+        absolute.__all__ + biases.__all__ + rotary.__all__ + rotary_scaling.__all__
+    )
