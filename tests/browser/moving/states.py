@@ -67,9 +67,9 @@ def _see_nothing(figure: Locator) -> None:
         box.uncheck()
 
 
-def _ask_the_first(figure: Locator) -> None:
+def _turn(figure: Locator) -> None:
     put(figure, turn="answers")
-    press(figure, ".tokens:not(.answers) button", 0)
+    press(figure, ".tokens >> nth=-1 >> button", 0)
 
 
 def _mask_all(figure: Locator, buttons: str) -> None:
@@ -85,7 +85,7 @@ def _masked_tiles(figure: Locator) -> None:
 State = Callable[[Locator], None]
 STATES: dict[str, dict[str, State]] = {
     "explorer": {
-        "the first asks": _ask_the_first,
+        "the first is asked": _turn,
         "the last": lambda figure: press(figure, ".tokens >> nth=-1 >> button", -1),
         "may look at nothing": lambda figure: press(figure, ".tokens >> nth=0 >> button", 1),
     },
