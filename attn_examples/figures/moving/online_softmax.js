@@ -86,7 +86,7 @@ define("attn-online_softmax", class extends Moving {
   paint(from, to) {
     const { s, v, found: { before, now: { m } } } = this;
     const n = s.length;
-    const wide = this.svg.clientWidth / n;
+    const wide = (this.svg.clientWidth - 14) / n;
     const half = Math.min(18, 0.34 * wide);
     const digits = wide < 34 ? 1 : 2;
     const x = (j) => wide * (j + 0.5);

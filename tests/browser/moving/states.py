@@ -117,7 +117,7 @@ STATES: dict[str, dict[str, State]] = {
     },
     "head_walk": {
         "the weights": lambda figure: put(figure, step="3", N="3", head="1"),
-        "heads that do not divide": lambda figure: put(figure, D="10", H="4", step="2"),
+        "heads that do not divide": lambda figure: put(figure, H="5", step="2"),
     },
     "online_softmax": {
         "the second tile": lambda figure: press(figure, ".controls [type=button]", 1),
