@@ -29,7 +29,7 @@ def put(figure: Locator, **controls: Any) -> None:
 
 
 def press(figure: Locator, buttons: str, *places: int) -> None:
-    """Press buttons by their place; one from the end is negative."""
+    """Press buttons by their places; −1 is the last."""
     found = figure.locator(buttons)
     for place in places:
         found.nth(place).evaluate("(button) => { button.focus(); button.click(); }")
@@ -82,6 +82,16 @@ def _masked_tiles(figure: Locator) -> None:
     press(figure, ".controls [type=button]", 1, 1)
 
 
+def _write_two(figure: Locator) -> None:
+    put(figure, model="2", size="9")
+    press(figure, ".next", 0, 0)
+
+
+def _write_all(figure: Locator) -> None:
+    put(figure, model="0", size="17")
+    press(figure, ".next", *[0] * 12)
+
+
 State = Callable[[Locator], None]
 STATES: dict[str, dict[str, State]] = {
     "explorer": {
@@ -105,16 +115,7 @@ STATES: dict[str, dict[str, State]] = {
         ),
         "base 1, far apart": lambda figure: put(figure, base="0", query="40", key="0"),
     },
-    "cache_walk": {
-        "another model": lambda figure: (
-            put(figure, model="2", size="9"),
-            press(figure, ".next", 0, 0),
-        )[0],
-        "the end, longest": lambda figure: (
-            put(figure, model="0", size="17"),
-            press(figure, ".next", *[0] * 12),
-        )[0],
-    },
+    "cache_walk": {"another model": _write_two, "the end, longest": _write_all},
     "head_walk": {
         "the weights": lambda figure: put(figure, step="3", N="3", head="1"),
         "heads that do not divide": lambda figure: put(figure, H="5", step="2"),
