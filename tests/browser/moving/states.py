@@ -29,7 +29,7 @@ def put(figure: Locator, **controls: Any) -> None:
 
 
 def press(figure: Locator, buttons: str, *places: int) -> None:
-    """Press buttons by their places; −1 is the last."""
+    """Press buttons by their places, counted from the end where negative."""
     found = figure.locator(buttons)
     for place in places:
         found.nth(place).evaluate("(button) => { button.focus(); button.click(); }")
