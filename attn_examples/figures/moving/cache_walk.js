@@ -90,7 +90,7 @@ define("attn-cache_walk", class extends Moving {
   }
 
   bars(svg, model, held, heads, own) {
-    const room = svg.clientWidth - 220;
+    const room = svg.clientWidth - 228;
     const most = this.bytes(model, held, heads);
     svg.replaceChildren(...[...new Set([heads, own, 1])].flatMap((count, at) => {
       const y = at * 24;
@@ -98,8 +98,8 @@ define("attn-cache_walk", class extends Moving {
       const kind = count === heads ? "MHA" : count === 1 ? "MQA" : "GQA";
       return [
         draw("text", { x: 0, y: y + 14, "font-weight": count === own ? 700 : null }, `${count === own ? "▸ " : ""}${kind}, ${count} key head${count > 1 ? "s" : ""}`),
-        draw("rect", { x: 142, y: y + 2, width: long, height: 16, stroke: "#21918c", fill: count === own ? "#21918c" : "none" }),
-        draw("text", { x: 148 + long, y: y + 14, "font-weight": count === own ? 700 : null }, this.written(this.bytes(model, held, count))),
+        draw("rect", { x: 150, y: y + 2, width: long, height: 16, stroke: "#21918c", fill: count === own ? "#21918c" : "none" }),
+        draw("text", { x: 156 + long, y: y + 14, "font-weight": count === own ? 700 : null }, this.written(this.bytes(model, held, count))),
       ];
     }));
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.resources
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -144,6 +145,18 @@ def _read(name: str) -> str:
 def pack(numbers: Tensor) -> str:
     """Return the bytes of a tensor as base64, for `unpack` of the kit."""
     return base64.b64encode(numbers.contiguous().cpu().numpy().tobytes()).decode()
+
+
+def split_scores(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores as doubles, the same with 0 for -inf, and where -inf is: a mask."""
+    row = scores.detach().double().cpu()
+    masked = row == -math.inf
+    finite = row.masked_fill(masked, 0.0)
+    if not finite.isfinite().all():
+        raise ValueError(
+            "scores holds NaN or infinity: each must be finite, or -inf for a masked key"
+        )
+    return row, finite, masked
 
 
 def choice(name: str, legend: str, options: dict[str, str], chosen: str) -> str:

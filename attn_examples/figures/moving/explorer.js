@@ -113,9 +113,9 @@ define("attn-explorer", class extends Moving {
   drawMap(place, side) {
     const { clientWidth: wide, clientHeight: high } = this.map;
     const named = Math.max(this.L, this.S) <= 24;
-    const room = named ? Math.min(80, Math.max(62, 8 + 6.5 * Math.max(...this.asks.map((token) => token.length)))) : 62;
+    const room = named ? Math.min(80, Math.max(72, 8 + 6.5 * Math.max(...this.asks.map((token) => token.length)))) : 72;
     const above = named ? Math.min(80, Math.max(34, 8 + 5.5 * Math.max(...this.answers.map((token) => token.length)))) : 34;
-    const size = Math.max(Math.min((wide - room) / this.S, (high - above - 4) / this.L), 0.5);
+    const size = Math.max(Math.min((wide - room - 20) / this.S, (high - above - 4) / this.L), 0.5);
     this.frame = { left: room, top: above, size };
     const shape = [this.offset, wide, high].join();
     if (this.drawn !== shape) {

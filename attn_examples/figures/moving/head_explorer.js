@@ -21,7 +21,7 @@ define("attn-head_explorer", class extends Moving {
     this.order = [...heads.keys()];
     const group = this.querySelector(".heads");
     this.tiles = [...group.children];
-    rove(group, () => Number(group.style.getPropertyValue("--across")));
+    this.stop = rove(group, () => Number(group.style.getPropertyValue("--across")));
     for (const kind of ["focusin", "click"]) {
       group.addEventListener(kind, ({ target }) => {
         const place = this.tiles.indexOf(target.closest("button"));
@@ -36,7 +36,7 @@ define("attn-head_explorer", class extends Moving {
   pane(pane, side) {
     const [group, map] = pane.querySelector(".grid").children;
     const rows = [...group.children];
-    rove(group);
+    const stop = rove(group);
     const row = (event) => {
       const { top, height } = rows[0].getBoundingClientRect();
       const button = rows.indexOf(event.target.closest("button"));
@@ -58,7 +58,7 @@ define("attn-head_explorer", class extends Moving {
     pane.querySelector("select").addEventListener("input", () => {
       this.rows[side] = this.data.chosen[this.sentence(side)];
     });
-    return { group, map, rows };
+    return { group, map, rows, stop };
   }
 
   begin() {
@@ -143,19 +143,20 @@ define("attn-head_explorer", class extends Moving {
           .filter(Boolean).join(", ");
       });
     }
-    this.press(this.tiles, this.order.indexOf(this.head));
+    const place = this.order.indexOf(this.head);
+    this.press(this.tiles, place);
+    this.stop(this.tiles[place]);
   }
 
-  press(buttons, chosen, stop = chosen) {
+  press(buttons, chosen) {
     buttons.forEach((button, at) => {
       const pressed = String(at === chosen);
       if (button.ariaPressed !== pressed) button.ariaPressed = pressed;
-      if (button.tabIndex !== -(at !== stop)) button.tabIndex = -(at !== stop);
     });
   }
 
   // Draw the map of the open head, light a row, and say it.
-  open({ group, map, rows }, side) {
+  open({ group, map, rows, stop }, side) {
     const sentence = this.sentence(side);
     const tokens = this.tokens(side);
     const place = this.over?.side === side ? this.over.place : this.rows[side];
@@ -185,7 +186,8 @@ define("attn-head_explorer", class extends Moving {
         draw("g"),
       );
     }
-    this.press(rows, place, this.rows[side]);
+    this.press(rows, place);
+    stop(rows[this.rows[side]]);
     map.lastChild.replaceChildren(
       ...found.map((weight, j) => draw("text", {
         x: size * (j + 0.5), y: above + high * (place + 0.5) + 4, "text-anchor": "middle",

@@ -40,7 +40,7 @@ define("attn-head_walk", class extends Moving {
     const { rest, E, shapes } = found;
     const wide = this.map.clientWidth;
     const roomy = wide > 560;
-    const left = roomy ? 84 : 74;
+    const left = roomy ? 84 : 80;
     const right = 20 + 6.7 * `(${[N, H, L, Math.max(E, L)].join(", ")})`.length + (roomy ? 90 : 0);
     const full = (wide - left - right) * D / elements.D.max;
     const piece = full * E / D;

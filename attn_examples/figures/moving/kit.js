@@ -62,10 +62,11 @@ const rove = (group, across = () => 1) => {
   const items = () => [...group.querySelectorAll("button:not([hidden])")];
   let last;
   const stop = (chosen) => {
-    if (chosen === last) return;
+    if (last) last.tabIndex = -1;
     last = chosen;
-    items().forEach((item) => { item.tabIndex = item === chosen ? 0 : -1; });
+    last.tabIndex = 0;
   };
+  items().forEach((item) => { item.tabIndex = -1; });
   stop(group.querySelector("[aria-pressed=true]") ?? items()[0]);
   group.addEventListener("focusin", (event) => stop(event.target.closest("button")));
   group.addEventListener("keydown", (event) => {

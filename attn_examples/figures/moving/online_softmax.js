@@ -86,7 +86,7 @@ define("attn-online_softmax", class extends Moving {
   paint(from, to) {
     const { s, v, found: { before, now: { m } } } = this;
     const n = s.length;
-    const wide = this.svg.clientWidth / n;
+    const wide = (this.svg.clientWidth - 14) / n;
     const half = Math.min(18, 0.34 * wide);
     const digits = wide < 34 ? 1 : 2;
     const x = (j) => wide * (j + 0.5);
@@ -107,7 +107,7 @@ define("attn-online_softmax", class extends Moving {
     this.frame.setAttribute("height", 208 + 14 * v.length);
     this.frame.style.transform = `translateX(${wide * from}px)`;
     const line = m === -Infinity ? [] : [draw("path", { d: `M0 ${y(m)}H${wide * to}`, stroke: "#d55e00", "stroke-width": 2,
-      "stroke-dasharray": "6 3" }), draw("text", { x: wide * to + 4, y: y(m) + 4 }, "m")];
+      "stroke-dasharray": "6 3" }), draw("text", { x: wide * to + 2, y: y(m) + 4 }, "m")];
     this.rest.replaceChildren(title(13, "scores; press a key to mask it"),
       title(234, "values"), title(151, "e to the power of score − m, rescaled as m rises"),
       draw("path", { d: `M0 ${y(0)}H${wide * n}M0 216H${wide * n}`, stroke: "currentColor" }),

@@ -17,6 +17,7 @@ from attn_examples.figures.moving.element import (
     drawing,
     menu,
     slider,
+    split_scores,
     table,
 )
 from attn_examples.figures.style import INK, LIT, new_figure
@@ -96,13 +97,7 @@ def walk_tiles(
             f"values has shape {shape_of(values)} but must be ({S},) or ({S}, Ev) with "
             f"Ev from 1 to {_WIDEST}"
         )
-    row = scores.detach().double().cpu()
-    masked = row == -math.inf
-    finite = row.masked_fill(masked, 0.0)
-    if not finite.isfinite().all():
-        raise ValueError(
-            "scores holds NaN or infinity: each must be finite, or -inf for a masked key"
-        )
+    row, finite, masked = split_scores(scores)
     if not rows.isfinite().all():
         raise ValueError("values holds NaN or infinity: each must be finite")
     check_count("tile", tile)

@@ -17,6 +17,7 @@ from attn_examples.figures.moving.element import (
     drawing,
     menu,
     slider,
+    split_scores,
     table,
 )
 from attn_examples.figures.style import INK, LIT, new_figure
@@ -71,13 +72,7 @@ def try_softmax(
             f"scores has shape {shape_of(scores)} but must be (S,), one row of at most "
             f"{_MOST_BARS} keys"
         )
-    row = scores.detach().double().cpu()
-    masked = row == -math.inf
-    finite = row.masked_fill(masked, 0.0)
-    if not finite.isfinite().all():
-        raise ValueError(
-            "scores holds NaN or infinity: each must be finite, or -inf for a masked key"
-        )
+    row, finite, masked = split_scores(scores)
     keys = labels_of("labels", labels, len(row))
     keys = keys or [f"key {i + 1}" for i in range(len(row))]
     largest = max(3, math.ceil(finite.abs().max().item()))

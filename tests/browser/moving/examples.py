@@ -21,13 +21,15 @@ from attn_examples.figures import (
 def explorer() -> Moving:
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 5, 5, dtype=torch.float64).softmax(-1)
+    maps[..., 1, :] = 0  # a row that may look at nothing
     return explore(maps, ["[CLS]", "the", "cat", "##s", "القطة"], chosen=2)
 
 
 def explorer_across() -> Moving:
     torch.manual_seed(1)
+    mask = torch.ones(4, 1).index_fill(0, torch.tensor(1), 0)
     return explore(
-        torch.randn(4, 6).softmax(-1),
+        torch.randn(4, 6).softmax(-1) * mask,
         ["die", "katze", "saß", "da"],
         ["the", "cat", "sat", "on", "it", "."],
     )

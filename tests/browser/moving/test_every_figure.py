@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 from attn_examples.figures.moving import element
 from tests.browser.moving.conftest import KIT, Showing
 from tests.browser.moving.examples import EXAMPLES
+from tests.browser.moving.states import STATES
 from tests.browser.test_pages import SIDEWAYS, axe
 
 each = pytest.mark.parametrize("name", EXAMPLES)
@@ -25,7 +26,7 @@ STOPS = """() => [...document.querySelectorAll("main form *")].filter((element) 
 
 
 def test_every_figure_has_an_example() -> None:
-    assert {make().name for make in EXAMPLES.values()} == set(element.names())
+    assert {make().name for make in EXAMPLES.values()} == set(element.names()) == set(STATES)
 
 
 def test_all_of_them_together_are_small() -> None:
@@ -58,6 +59,27 @@ def test_axe_finds_nothing(show: Showing, name: str, context: dict[str, object])
     page.locator("summary").first.click()
     assert axe(page) == []
     assert page.evaluate(SIDEWAYS) == []
+
+
+@each
+def test_axe_finds_nothing_in_any_state(show: Showing, name: str) -> None:
+    example = EXAMPLES[name]()
+    page = show(example, color_scheme="dark", width=390, reduced_motion="reduce")
+    figure = page.locator(".moving")
+    seen = {state(page)}
+    for where, go in STATES[example.name].items():
+        figure.evaluate("(figure) => figure.form.reset()")
+        settle(page)
+        go(figure)
+        settle(page)
+        assert state(page) not in seen, f"{where} is as before"
+        seen.add(state(page))
+        assert axe(page) == [], where
+        assert page.evaluate(SMALL) == [], where
+        assert page.evaluate(SIDEWAYS) == [], where
+        page.emulate_media(color_scheme="light")
+        assert axe(page, rules="contrast") == [], where
+        page.emulate_media(color_scheme="dark")
 
 
 @each
