@@ -216,6 +216,12 @@ CALLS: dict[str, Build] = {
     "MultiHeadAttention, without weights": lambda i: Call(
         module(i, a.MultiHeadAttention(12, 3)), i.sequence(), need_weights=False
     ),
+    "TalkingHeads": lambda i: Call(module(i, a.TalkingHeads(a.softmax, i.H)), i.scores()),
+    "TalkingHeads, score": lambda i: Call(module(i, a.TalkingHeads(a.scaled_dot, i.H)), *i.pair()),
+    "DifferentialAttention": lambda i: Call(
+        module(i, a.DifferentialAttention(12, 6)), i.sequence()
+    ),
+    "GatedAttention": lambda i: Call(module(i, a.GatedAttention(12, 3)), i.sequence()),
     "KVCache": lambda i: Call(module(i, Cached(a.MultiHeadAttention(12, 3))), i.sequence()),
     "as_torch": lambda i: Call(
         module(i, a.as_torch(a.MultiHeadAttention(12, 3, kdim=10, vdim=10), batch_first=True)),

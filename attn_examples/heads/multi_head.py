@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -276,7 +276,7 @@ class MultiHeadAttention(nn.Module):
                 bias = added if bias is None else bias + added
         if cache is not None:
             keys, values = cache.append(keys, values)  # all S of them
-        heads, weights = four_steps(
+        heads, weights = self._attend(
             queries,
             keys,
             values,
@@ -291,7 +291,17 @@ class MultiHeadAttention(nn.Module):
             need_weights=need_weights,
         )
         merged = heads.transpose(-3, -2).flatten(-2)  # (..., L, H * head_dim)
-        return self.out_proj(merged), weights
+        return self.out_proj(self._merged(merged, query)), weights
+
+    # What a module of several heads may do otherwise: between projections and output
+
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, **steps: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        return four_steps(queries, keys, values, **steps)
+
+    def _merged(self, merged: Tensor, query: Tensor) -> Tensor:
+        return merged
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         check_projected("query", query, "embed_dim", self.embed_dim, self.q_proj)
