@@ -130,6 +130,23 @@ class Cached(nn.Module):
         return output
 
 
+class Filled(nn.Module):
+    """A layer that puts its sequence into a new cache."""
+
+    def __init__(self, layer: nn.Module, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.make = make
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.layer(x, is_causal=True, cache=self.make())[0]
+        return output
+
+
+def paged() -> a.PagedKVCache:
+    return a.PagedKVCache(a.PagePool(9, 2))
+
+
 def causal(query: Tensor, key: Tensor) -> Tensor:
     return a.causal_mask(query.shape[-2], key.shape[-2], device=query.device)
 
@@ -232,7 +249,22 @@ CALLS: dict[str, Build] = {
     "MultiHeadAttention, without weights": lambda i: Call(
         module(i, a.MultiHeadAttention(12, 3)), i.sequence(), need_weights=False
     ),
+    "TalkingHeads": lambda i: Call(module(i, a.TalkingHeads(a.softmax, i.H)), i.scores()),
+    "TalkingHeads, score": lambda i: Call(module(i, a.TalkingHeads(a.scaled_dot, i.H)), *i.pair()),
+    "DifferentialAttention": lambda i: Call(
+        module(i, a.DifferentialAttention(12, 6)), i.sequence()
+    ),
+    "GatedAttention": lambda i: Call(module(i, a.GatedAttention(12, 3)), i.sequence()),
     "KVCache": lambda i: Call(module(i, Cached(a.MultiHeadAttention(12, 3))), i.sequence()),
+    "RingKVCache": lambda i: Call(
+        module(i, Filled(a.MultiHeadAttention(12, 3), lambda: a.RingKVCache(4))), i.sequence()
+    ),
+    "PagedKVCache": lambda i: Call(
+        module(i, Filled(a.MultiHeadAttention(12, 3), paged)), i.sequence()
+    ),
+    "PagePool": lambda i: Call(
+        module(i, Filled(a.MultiHeadAttention(12, 3, 1), paged)), i.sequence()
+    ),
     "as_torch": lambda i: Call(
         module(i, a.as_torch(a.MultiHeadAttention(12, 3, kdim=10, vdim=10), batch_first=True)),
         i.sequence(),

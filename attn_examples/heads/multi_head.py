@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from attn_examples.checks import (
     refuse_positions,
 )
 from attn_examples.core import Normalize, Score
-from attn_examples.heads.cache import KVCache
+from attn_examples.heads.cache import Cache, seen_before
 from attn_examples.heads.four_steps import four_steps
 from attn_examples.normalizers import softmax
 from attn_examples.scores import scaled_dot
@@ -200,7 +200,7 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         bias: Tensor | None = None,
         is_causal: bool = False,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend from `query` to `key`, and average `value`.
@@ -221,9 +221,9 @@ class MultiHeadAttention(nn.Module):
             Added to the scores.
         is_causal : bool, default False
             Also forbid later positions, aligned as in `causal_mask`.
-        cache : KVCache, optional
+        cache : KVCache, RingKVCache or PagedKVCache, optional
             Keys and values of earlier calls, for self-attention. Those of this call are
-            appended. In mask, bias and weights S then counts all of them. With
+            appended. In mask, bias and weights S then counts all that are held. With
             `is_causal=True` each way to cut a sequence into calls gives the same; without
             it a token sees the later ones of its own call.
         need_weights : bool, default True
@@ -250,11 +250,11 @@ class MultiHeadAttention(nn.Module):
         refuse_mask(mask)
         refuse_bias(bias)
         check_cache(cache)
-        offset = 0 if cache is None else cache.length  # where the first new key stands
+        offset, held = seen_before(cache)
         self._check(query, key, value)
         refuse_positions(key, value)
         *batch, L = query.shape[:-1]
-        S = offset + key.shape[-2]
+        S = held + key.shape[-2]
         refuse_mask_of_heads(mask, query, S, self.num_heads)
         if bias is not None:
             refuse_broadcast("bias", bias, (*batch, self.num_heads, L, S))
@@ -273,10 +273,13 @@ class MultiHeadAttention(nn.Module):
         if self.positions is not None:
             queries, keys, added = self.positions(queries, keys, offset)
             if added is not None:
+                added = added[
+                    ..., max(added.shape[-1] - S, 0) :
+                ]  # of the keys still held
                 bias = added if bias is None else bias + added
         if cache is not None:
             keys, values = cache.append(keys, values)  # all S of them
-        heads, weights = four_steps(
+        heads, weights = self._attend(
             queries,
             keys,
             values,
@@ -291,7 +294,17 @@ class MultiHeadAttention(nn.Module):
             need_weights=need_weights,
         )
         merged = heads.transpose(-3, -2).flatten(-2)  # (..., L, H * head_dim)
-        return self.out_proj(merged), weights
+        return self.out_proj(self._merged(merged, query)), weights
+
+    # What a module of several heads may do otherwise: between projections and output
+
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, **steps: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        return four_steps(queries, keys, values, **steps)
+
+    def _merged(self, merged: Tensor, query: Tensor) -> Tensor:
+        return merged
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         check_projected("query", query, "embed_dim", self.embed_dim, self.q_proj)

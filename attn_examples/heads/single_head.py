@@ -12,7 +12,7 @@ from attn_examples.checks import (
     refuse_mask,
     refuse_mask_of_heads,
 )
-from attn_examples.heads.cache import KVCache
+from attn_examples.heads.cache import Cache, seen_before
 from attn_examples.heads.four_steps import four_steps
 
 __all__ = ["CausalSelfAttention", "CrossAttention", "SelfAttention"]
@@ -121,7 +121,7 @@ class SelfAttention(nn.Module):
         x: Tensor,
         mask: Tensor | None = None,
         *,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend within `x`, (..., L, embed_dim); the mask is as in `attention`.
@@ -131,8 +131,8 @@ class SelfAttention(nn.Module):
         refuse_mask(mask)
         check_cache(cache)
         check_projected("x", x, "embed_dim", self.embed_dim, self.q_proj)
-        offset = 0 if cache is None else cache.length
-        refuse_mask_of_heads(mask, x, offset + x.shape[-2])
+        offset, held = seen_before(cache)
+        refuse_mask_of_heads(mask, x, held + x.shape[-2])
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if cache is not None:
             key, value = cache.append(key, value)
