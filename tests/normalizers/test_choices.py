@@ -120,6 +120,8 @@ def test_hardmax_at_the_ends_of_a_dtype(dtype: torch.dtype) -> None:
     info = torch.finfo(dtype)
     row = torch.tensor([info.max, -info.max, -INF, info.max], dtype=dtype)
     assert hardmax(row).tolist() == [0.5, 0.0, 0.0, 0.5]
+    low = torch.tensor([-info.max, -info.max / 2], dtype=dtype)
+    assert hardmax(low).tolist() == [0.0, 1.0]
     near = torch.tensor([info.tiny, 2 * info.tiny], dtype=dtype)
     assert hardmax(near).tolist() == [0.0, 1.0]
     assert hardmax(row).dtype == dtype
@@ -179,6 +181,12 @@ def test_straight_through_equals_x_transformers() -> None:
 @given(scores())
 def test_straight_through_gives_exactly_the_hard_weights(scores: Tensor) -> None:
     assert torch.equal(straight_through(hardmax, softmax)(scores), hardmax(scores))
+
+
+def test_straight_through_has_the_gradient_of_the_soft_one_alone() -> None:
+    given = randn(L, S, grad=True)
+    mixed = straight_through(sparsemax, softmax)(given)
+    same(*gradients(mixed, given), *gradients(softmax(given), given))
 
 
 def test_they_are_modules_that_pickle_and_hold_what_is_learned() -> None:
