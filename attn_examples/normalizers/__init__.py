@@ -7,9 +7,19 @@ row is minus infinity.
 
 from typing import TYPE_CHECKING
 
-from attn_examples.normalizers import exponential, wrappers
+from attn_examples.normalizers import (
+    choices,
+    elementwise,
+    exponential,
+    sparse,
+    wrappers,
+)
+from attn_examples.normalizers.choices import *
+from attn_examples.normalizers.elementwise import *
 from attn_examples.normalizers.exponential import *
+from attn_examples.normalizers.sparse import *
 from attn_examples.normalizers.wrappers import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = exponential.__all__ + wrappers.__all__
+    __all__ = exponential.__all__ + wrappers.__all__ + sparse.__all__
+    __all__ += elementwise.__all__ + choices.__all__

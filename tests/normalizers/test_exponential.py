@@ -1,19 +1,24 @@
-"""Step 3: weights against torch's softmax, a slow loop, and the promise about minus infinity."""
+"""Weights of exponentials against torch, x-transformers, slow loops, and their promises."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_examples import softmax
+from attn_examples import MultiHeadAttention, attention, causal_mask, softmax, softmax_one
 from tests.conftest import gradients, randn, same, says
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
+    from x_transformers.attend import Attend
 
 INF = float("inf")
 
@@ -91,5 +96,58 @@ def test_the_input_is_left_alone() -> None:
     ],
 )
 def test_softmax_refuses(scores: Any, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error, match=says(sentence)):
-        softmax(scores)
+    for normalize in (softmax, softmax_one):
+        with pytest.raises(error, match=says(sentence)):
+            normalize(scores)
+
+
+# One added to the sum
+
+
+def test_softmax_one_equals_torch() -> None:
+    """Their added key is a vector of zeros, with the score 0, and its value is 0."""
+    theirs = nn.MultiheadAttention(12, 3, batch_first=True, add_zero_attn=True).double()
+    plain = nn.MultiheadAttention(12, 3, batch_first=True).double()
+    plain.load_state_dict(theirs.state_dict())
+    ours = MultiHeadAttention.from_torch(plain)
+    ours.normalize = softmax_one
+    x, context, past = randn(2, 5, 12, grad=True), randn(2, 7, 12, grad=True), causal_mask(5, 7)
+    output, weights = ours(x, context, mask=past)
+    expected, their_weights = theirs(
+        x, context, context, attn_mask=~past, average_attn_weights=False
+    )
+    same(output, expected)
+    same(weights, their_weights[..., :-1])  # the added key is the last
+    for our, their in zip(
+        gradients(output, x, context), gradients(expected, x, context), strict=True
+    ):
+        same(our, their)
+
+
+def test_softmax_one_equals_x_transformers() -> None:
+    query, key, value = randn(2, 3, 5, 4), randn(2, 3, 7, 4), randn(2, 3, 7, 6)
+    mask = causal_mask(5, 7)
+    ours, _ = attention(query, key, value, mask=mask, normalize=softmax_one)
+    # with qk_norm its softmax is not rounded to float32
+    attend = Attend(add_zero_kv=True, heads=3, qk_norm=True)
+    same(ours, attend(query, key, value, mask=mask[None, None])[0])
+
+
+@given(scores())
+def test_softmax_one_equals_the_loop(scores: Tensor) -> None:
+    expected = [by_hand([*row, 0.0])[:-1] for row in scores.tolist()]
+    weights = softmax_one(scores)
+    same(weights, torch.tensor(expected, dtype=torch.float64))
+    assert (weights[scores == -INF] == 0).all()
+    assert (weights.sum(-1) <= 1).all()
+    assert (weights[scores <= 30].sum() < scores.shape[-2]).all()
+
+
+def test_softmax_one_does_not_overflow() -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        largest = torch.finfo(dtype).max
+        assert softmax_one(torch.tensor([largest, -INF], dtype=dtype)).tolist() == [1.0, 0.0]
+        assert softmax_one(torch.tensor([-largest, -INF], dtype=dtype)).tolist() == [0.0, 0.0]
+    assert softmax_one(torch.zeros(2, 0)).shape == (2, 0)
+    fifths = torch.full((1, 4), 0.2, dtype=torch.float64)
+    same(softmax_one(torch.zeros_like(fifths)), fifths)
