@@ -216,6 +216,17 @@ CALLS: dict[str, Build] = {
     "MultiHeadAttention, without weights": lambda i: Call(
         module(i, a.MultiHeadAttention(12, 3)), i.sequence(), need_weights=False
     ),
+    "MultiHeadLatentAttention": lambda i: Call(
+        module(i, a.MultiHeadLatentAttention(12, 3, latent_dim=5)), i.sequence()
+    ),
+    "MultiHeadLatentAttention, mask": lambda i: Call(
+        module(i, a.MultiHeadLatentAttention(12, 3, latent_dim=5, query_latent_dim=7)),
+        i.sequence(),
+        mask=Inputs(i.dtype, i.device, N=i.N, L=i.L, S=i.L).mask(heads=False),
+    ),
+    "MultiHeadLatentAttention, absorbed": lambda i: Call(
+        module(i, a.MultiHeadLatentAttention(12, 3, latent_dim=5)), i.sequence(), absorbed=True
+    ),
     "KVCache": lambda i: Call(module(i, Cached(a.MultiHeadAttention(12, 3))), i.sequence()),
     "as_torch": lambda i: Call(
         module(i, a.as_torch(a.MultiHeadAttention(12, 3, kdim=10, vdim=10), batch_first=True)),

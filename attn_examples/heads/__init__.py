@@ -8,13 +8,18 @@ but for rounding, and usually sooner.
 
 from typing import TYPE_CHECKING
 
-from attn_examples.heads import adapters, cache, multi_head, single_head
+from attn_examples.heads import adapters, cache, latent, multi_head, single_head
 from attn_examples.heads.adapters import *
 from attn_examples.heads.cache import *
+from attn_examples.heads.latent import *
 from attn_examples.heads.multi_head import *
 from attn_examples.heads.single_head import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
     __all__ = (
-        single_head.__all__ + multi_head.__all__ + cache.__all__ + adapters.__all__
+        single_head.__all__
+        + multi_head.__all__
+        + latent.__all__
+        + cache.__all__
+        + adapters.__all__
     )
