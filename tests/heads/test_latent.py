@@ -327,6 +327,15 @@ def test_the_shared_part_alone_knows_positions(x: Tensor) -> None:
     same(layer(x[:, order])[0], layer(x)[0][:, order])
 
 
+@FORMS
+def test_biases_of_call_and_positions_add_up(x: Tensor, how: Any) -> None:
+    far, bias = latent(positions=biased(alibi)), randn(H, L, L)
+    plain = latent()
+    plain.load_state_dict(far.state_dict())
+    expected, _ = plain(x, bias=bias + alibi(H, L, dtype=torch.float64))
+    same(far(x, bias=bias, **how)[0], expected)
+
+
 def test_any_score_in_the_naive_form(x: Tensor) -> None:
     capped, plain = latent(score=softcapped(scaled_dot, 0.5)), latent()
     plain.load_state_dict(capped.state_dict())
