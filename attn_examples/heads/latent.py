@@ -235,8 +235,8 @@ class MultiHeadLatentAttention(nn.Module):
         check_cache(cache)
         if absorbed and self.score is not scaled_dot:
             raise ValueError(
-                "absorbed (True) needs score=scaled_dot: a matrix can be moved from the "
-                "keys to the queries in their product alone"
+                "absorbed (True) needs score=scaled_dot: a matrix can be moved from "
+                "the keys to the queries in their product alone"
             )
         check_projected("x", x, "embed_dim", self.embed_dim, self.latent_proj)
         offset = 0 if cache is None else cache.length  # where the first new key stands

@@ -416,6 +416,14 @@ def test_half_the_digits(x: Tensor, dtype: torch.dtype, how: Any) -> None:
     torch.testing.assert_close(output.float(), expected, rtol=0, atol=0.03)
 
 
+@FORMS
+def test_dropout_is_for_training_only(x: Tensor, how: Any) -> None:
+    layer, plain = latent(dropout=0.5), latent()
+    plain.load_state_dict(layer.state_dict())
+    assert not torch.equal(layer(x, **how)[0], layer(x, **how)[0])
+    same(layer.eval()(x, **how)[0], plain(x)[0])
+
+
 # What is refused, and in which words
 
 
