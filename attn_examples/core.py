@@ -60,11 +60,14 @@ MECHANISMS = (
         "name": "shared heads",
         "call": "share_heads",
         "changes": "the keys and values: each head stands once for every query head of its group",
-        "page": "types/heads/multi-head#shared-heads",
+        "page": "types/heads/grouped-query#shared-heads",
         "papers": ["ainslie2023"],
         "oracles": {
             "transformers.models.llama.modeling_llama.repeat_kv": (
                 "test_share_heads_equals_transformers"
+            ),
+            "torch.nn.functional.scaled_dot_product_attention": (
+                "test_share_heads_equals_torch"
             ),
         },
         "words": ["repeat_kv", "repeat_interleave", "expand key value heads"],

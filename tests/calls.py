@@ -268,6 +268,17 @@ CALLS: dict[str, Build] = {
         module(i, a.DifferentialAttention(12, 6)), i.sequence()
     ),
     "GatedAttention": lambda i: Call(module(i, a.GatedAttention(12, 3)), i.sequence()),
+    "MultiHeadLatentAttention": lambda i: Call(
+        module(i, a.MultiHeadLatentAttention(12, 3, latent_dim=5)), i.sequence()
+    ),
+    "MultiHeadLatentAttention, mask": lambda i: Call(
+        module(i, a.MultiHeadLatentAttention(12, 3, latent_dim=5, query_latent_dim=7)),
+        i.sequence(),
+        mask=Inputs(i.dtype, i.device, N=i.N, L=i.L, S=i.L).mask(heads=False),
+    ),
+    "MultiHeadLatentAttention, absorbed": lambda i: Call(
+        module(i, a.MultiHeadLatentAttention(12, 3, latent_dim=5)), i.sequence(), absorbed=True
+    ),
     "KVCache": lambda i: Call(module(i, Cached(a.MultiHeadAttention(12, 3))), i.sequence()),
     "RingKVCache": lambda i: Call(
         module(i, Filled(a.MultiHeadAttention(12, 3), lambda: a.RingKVCache(4))), i.sequence()

@@ -157,6 +157,13 @@ def test_share_heads_equals_transformers() -> None:
     assert torch.equal(share_heads(query, shared), repeat_kv(shared, 2))
 
 
+@pytest.mark.parametrize("heads", [1, 2, 3, 6])
+def test_share_heads_equals_torch(heads: int) -> None:
+    query, key, value = randn(2, 6, 5, 4), randn(2, heads, 7, 4), randn(2, heads, 7, 3)
+    output, _ = attention(query, share_heads(query, key), share_heads(query, value))
+    same(output, F.scaled_dot_product_attention(query, key, value, enable_gqa=True))
+
+
 # What holds for every input
 
 

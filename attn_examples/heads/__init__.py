@@ -8,9 +8,10 @@ but for rounding, and usually sooner.
 
 from typing import TYPE_CHECKING
 
-from attn_examples.heads import adapters, cache, mixed, multi_head, single_head
+from attn_examples.heads import adapters, cache, latent, mixed, multi_head, single_head
 from attn_examples.heads.adapters import *
 from attn_examples.heads.cache import *
+from attn_examples.heads.latent import *
 from attn_examples.heads.mixed import *
 from attn_examples.heads.multi_head import *
 from attn_examples.heads.single_head import *
@@ -20,6 +21,7 @@ if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
         single_head.__all__
         + multi_head.__all__
         + mixed.__all__
+        + latent.__all__
         + cache.__all__
         + adapters.__all__
     )

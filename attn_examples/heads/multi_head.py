@@ -50,26 +50,45 @@ MECHANISMS = (
         "name": "grouped-query",
         "call": "MultiHeadAttention(num_kv_heads=...)",
         "changes": "groups of heads share keys and values",
-        "page": "types/heads/multi-head#grouped-query",
+        "page": "types/heads/grouped-query#grouped-query",
         "papers": ["ainslie2023"],
         "oracles": {
-            "x_transformers.x_transformers.Attention": "test_equals_x_transformers"
+            "x_transformers.x_transformers.Attention": "test_equals_x_transformers",
+            "torch.nn.functional.scaled_dot_product_attention": (
+                "test_shared_keys_equal_torch"
+            ),
+            "transformers.models.llama.modeling_llama.LlamaAttention": (
+                "test_shared_keys_equal_llama"
+            ),
         },
         "words": ["GQA", "grouped query attention", "num_kv_heads", "enable_gqa"],
         "cost": "less: a cache of G heads in place of H",
+        "used_in": {
+            "Llama 2 70B": "touvron2023b",
+            "Mistral 7B": "jiang2023",
+            "Llama 3": "grattafiori2024",
+            "Gemma 2": "gemma2024",
+        },
         "thumbnail": "torch.eye(4).repeat_interleave(2, 0)",
     },
     {
         "name": "multi-query",
         "call": "MultiHeadAttention(num_kv_heads=1)",
         "changes": "all heads share one set of keys and values",
-        "page": "types/heads/multi-head#multi-query",
+        "page": "types/heads/grouped-query#multi-query",
         "papers": ["shazeer2019"],
         "oracles": {
-            "x_transformers.x_transformers.Attention": "test_equals_x_transformers"
+            "x_transformers.x_transformers.Attention": "test_equals_x_transformers",
+            "torch.nn.functional.scaled_dot_product_attention": (
+                "test_shared_keys_equal_torch"
+            ),
+            "transformers.models.llama.modeling_llama.LlamaAttention": (
+                "test_shared_keys_equal_llama"
+            ),
         },
         "words": ["MQA", "multi query attention"],
         "cost": "less: a cache of one head in place of H",
+        "used_in": {"PaLM": "chowdhery2022", "Gemma 2B": "mesnard2024"},
         "thumbnail": "torch.ones(8, 1)",
     },
 )

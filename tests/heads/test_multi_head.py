@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig
+from transformers import BertConfig, LlamaConfig
 from transformers.models.bert.modeling_bert import BertSelfAttention
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from attn_examples import (
     CausalSelfAttention,
@@ -125,6 +126,92 @@ def test_equals_x_transformers(
     output, weights = ours(x, mask=mask, is_causal=causal)
     same(output[mask[:, 0]], expected[mask[:, 0]])  # theirs is 0 where the query is padding
     same(weights_of((output, weights)), steps.post_softmax_attn[:, order])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim"), [(3, 1, None), (6, 2, None), (6, 3, 5), (4, 2, 5)]
+)
+def test_shared_keys_equal_torch(
+    x: Tensor, context: Tensor, causal: bool, heads: int, kv_heads: int, head_dim: int | None
+) -> None:
+    """Forward and gradients, with more keys than queries, against the kernel's own sharing."""
+    ours = MultiHeadAttention(E, heads, kv_heads, head_dim=head_dim).double()
+    mask = torch.rand(L, S).index_fill(-1, torch.tensor(0), 1.0) > 0.3
+    allowed = mask & causal_mask(L, S) if causal else mask
+    inputs = x.requires_grad_(), context.requires_grad_()
+    query, key, value = (
+        projected.view(N, -1, count, projected.shape[-1] // count).transpose(1, 2)
+        for projected, count in [
+            (ours.q_proj(x), heads),
+            (ours.k_proj(context), kv_heads),
+            (ours.v_proj(context), kv_heads),
+        ]
+    )
+    theirs = F.scaled_dot_product_attention(query, key, value, allowed, enable_gqa=True)
+    expected = ours.out_proj(theirs.transpose(1, 2).flatten(2))
+    wanted = gradients(expected, *inputs, *ours.parameters())
+    output, weights = ours(x, context, mask=mask, is_causal=causal)
+    same(output, expected)
+    for gradient, theirs_is in zip(
+        gradients(output, *inputs, *ours.parameters()), wanted, strict=True
+    ):
+        same(gradient, theirs_is)
+    # which key head each query head reads: the weights are those of its own and no other
+    for h in range(heads):
+        scores = query[:, h] @ key[:, h * kv_heads // heads].transpose(-2, -1)
+        scores = scores.masked_fill(~allowed, float("-inf")) / query.shape[-1] ** 0.5
+        same(weights_of((output, weights))[:, h], scores.softmax(-1))
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("kv_heads", [6, 3, 2, 1])
+def test_shared_keys_equal_llama(x: Tensor, kv_heads: int, need_weights: bool) -> None:
+    make: Any = LlamaAttention
+    settings: Any = {"attn_implementation": "sdpa"}  # the eager one normalizes in float32
+    sizes: Any = {"hidden_size": E, "num_attention_heads": 6, "head_dim": 4}
+    config = LlamaConfig(**sizes, num_key_value_heads=kv_heads, **settings)
+    theirs = make(config, layer_idx=0).double().eval()
+    ours = MultiHeadAttention(E, 6, kv_heads, head_dim=4, bias=False).double()
+    state = {name.replace("o_proj", "out_proj"): p for name, p in theirs.state_dict().items()}
+    ours.load_state_dict(state)
+    still = torch.ones(N, L, 4).double(), torch.zeros(N, L, 4).double()  # turned by no angle
+    past = torch.zeros(L, L).double().masked_fill(~causal_mask(L), float("-inf"))
+    x.requires_grad_()
+    expected, _ = theirs(x, still, past.expand(N, 1, -1, -1))
+    output, _ = ours(x, is_causal=True, need_weights=need_weights)
+    same(output, expected)
+    wanted = gradients(expected, x, *(theirs.get_parameter(f"{n}_proj.weight") for n in "qkvo"))
+    projections = (ours.q_proj, ours.k_proj, ours.v_proj, ours.out_proj)
+    found = gradients(output, x, *(projection.weight for projection in projections))
+    for gradient, theirs_is in zip(found, wanted, strict=True):
+        same(gradient, theirs_is)
+
+
+@given(st.sampled_from([(6, 6), (6, 3), (6, 2), (6, 1), (4, 2), (5, 1)]), st.integers(1, 4))
+def test_mean_pooling_makes_fewer_key_heads(sizes: tuple[int, int], width: int) -> None:
+    """A checkpoint whose groups agree loses nothing, and any loses nothing where G is H."""
+    heads, kv_heads = sizes
+    torch.manual_seed(0)
+    fewer = MultiHeadAttention(E, heads, kv_heads, head_dim=width).double()
+    full, back = (
+        MultiHeadAttention(E, heads, groups, head_dim=width).double()
+        for groups in (heads, kv_heads)
+    )
+    state, x = fewer.state_dict(), randn(N, L, E)
+    names = [
+        f"{projection}.{part}" for projection in ("k_proj", "v_proj") for part in ("weight", "bias")
+    ]
+    for name in names:  # each key head written down once for each query head
+        by_head = state[name].unflatten(0, (kv_heads, width))
+        state[name] = by_head.repeat_interleave(heads // kv_heads, 0).flatten(0, 1)
+    full.load_state_dict(state)
+    same(full(x)[0], fewer(x)[0])
+    for name in names:
+        pooled = state[name].unflatten(0, (kv_heads, heads // kv_heads, width)).mean(1)
+        state[name] = pooled.flatten(0, 1)
+    back.load_state_dict(state)
+    same(back(x)[0], fewer(x)[0])
 
 
 def test_equals_transformers(x: Tensor) -> None:
