@@ -100,6 +100,9 @@ class Call(nn.Module):
         return self.thing(*tensors[:first], **named, **self.settings)
 
 
+Build = Callable[[Inputs], Call]
+
+
 class Added(nn.Module):
     """Positions as they are used: added to x."""
 
@@ -126,12 +129,30 @@ class Cached(nn.Module):
         return output
 
 
-def causal(query: Tensor, key: Tensor) -> Tensor:
-    return a.causal_mask(query.shape[-2], key.shape[-2], device=query.device)
+def of_pair(make: Callable[..., Tensor], *more: int) -> Build:
+    """Make a mask of a query's and a key's length."""
+    return lambda i: Call(OfLengths(make, *more), *i.pair())
 
 
-def window(query: Tensor, key: Tensor) -> Tensor:
-    return a.sliding_window_mask(query.shape[-2], key.shape[-2], 2, device=query.device)
+class OfLengths(nn.Module):
+    def __init__(self, make: Callable[..., Tensor], *more: int) -> None:
+        super().__init__()
+        self.make = make
+        self.more = more
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        lengths = query.shape[-2], key.shape[-2]
+        return self.make(*lengths, *self.more, device=query.device)
+
+
+def few(tokens: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return a.global_mask(query.shape[-2], key.shape[-2], tokens)
+
+
+def packing(x: Tensor, context: Tensor) -> Tensor:
+    parts = ([tensor[0, :1], tensor[0, 1:]] for tensor in (x, context))
+    (_, queries, _), (_, keys, _) = map(a.pack, parts)
+    return a.document_mask(queries, keys)
 
 
 def padding(lengths: Tensor, context: Tensor) -> Tensor:
@@ -168,8 +189,6 @@ def module(i: Inputs, made: nn.Module) -> nn.Module:
     return made.to(i.device, i.dtype)
 
 
-Build = Callable[[Inputs], Call]
-
 CALLS: dict[str, Build] = {
     "attention": lambda i: Call(a.attention, *i.of_heads()),
     "attention, mask": lambda i: Call(a.attention, *i.of_heads(), mask=i.mask()),
@@ -193,12 +212,20 @@ CALLS: dict[str, Build] = {
     "Additive": lambda i: Call(module(i, a.Additive(12, 10, 8)), i.sequence(), i.context()),
     "with_bias": lambda i: Call(biased, *i.pair(), i.bias()),
     "softcapped": lambda i: Call(a.softcapped(a.scaled_dot, 2.0), *i.pair()),
-    "causal_mask": lambda i: Call(causal, *i.pair()),
-    "sliding_window_mask": lambda i: Call(window, *i.pair()),
+    "causal_mask": of_pair(a.causal_mask),
+    "sliding_window_mask": of_pair(a.sliding_window_mask, 2),
+    "local_mask": of_pair(a.local_mask, 2),
+    "dilated_mask": of_pair(a.dilated_mask, 2, 2),
+    "chunked_mask": of_pair(a.chunked_mask, 3),
+    "strided_mask": of_pair(a.strided_mask, 3),
+    "fixed_mask": of_pair(a.fixed_mask, 3, 1),
+    "global_mask": lambda i: Call(few, torch.arange(min(i.N, i.S), device=i.device), *i.pair()),
+    "random_mask": of_pair(a.random_mask, 2),
     "padding_mask": lambda i: Call(padding, i.lengths(), i.context()),
     "prefix_mask": lambda i: Call(prefix, i.lengths(), *i.pair()),
     "query_padding_mask": lambda i: Call(query_padding, i.lengths().clamp(max=i.L), i.sequence()),
     "document_mask": lambda i: Call(a.document_mask, i.documents(i.L), i.documents(i.S)),
+    "pack": lambda i: Call(packing, i.sequence(), i.context()),
     "softmax": lambda i: Call(a.softmax, i.scores()),
     "dropped": lambda i: Call(half_dropped, i.scores()),
     "SelfAttention": lambda i: Call(module(i, a.SelfAttention(12, 4)), i.sequence()),
