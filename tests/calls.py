@@ -150,8 +150,8 @@ def few(tokens: Tensor, query: Tensor, key: Tensor) -> Tensor:
 
 
 def packing(x: Tensor, context: Tensor) -> Tensor:
-    parts = ([tensor[0, :1], tensor[0, 1:]] for tensor in (x, context))
-    (_, queries, _), (_, keys, _) = map(a.pack, parts)
+    twice = (a.pack_sequences([tensor[0], tensor[0]]) for tensor in (x, context))
+    queries, keys = (documents[::2] for _, documents, _ in twice)  # as many as there were
     return a.document_mask(queries, keys)
 
 
@@ -225,7 +225,7 @@ CALLS: dict[str, Build] = {
     "prefix_mask": lambda i: Call(prefix, i.lengths(), *i.pair()),
     "query_padding_mask": lambda i: Call(query_padding, i.lengths().clamp(max=i.L), i.sequence()),
     "document_mask": lambda i: Call(a.document_mask, i.documents(i.L), i.documents(i.S)),
-    "pack": lambda i: Call(packing, i.sequence(), i.context()),
+    "pack_sequences": lambda i: Call(packing, i.sequence(), i.context()),
     "softmax": lambda i: Call(a.softmax, i.scores()),
     "dropped": lambda i: Call(half_dropped, i.scores()),
     "SelfAttention": lambda i: Call(module(i, a.SelfAttention(12, 4)), i.sequence()),

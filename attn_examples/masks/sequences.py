@@ -15,7 +15,7 @@ from attn_examples.checks import (
     whole_numbers,
 )
 
-__all__ = ["document_mask", "pack", "padding_mask", "query_padding_mask"]
+__all__ = ["document_mask", "pack_sequences", "padding_mask", "query_padding_mask"]
 
 MECHANISMS = (
     {
@@ -70,12 +70,12 @@ MECHANISMS = (
     },
     {
         "name": "packing",
-        "call": "pack",
+        "call": "pack_sequences",
         "changes": "lays sequences end to end, with the numbers that its mask needs",
         "page": "types/masks/documents#packing",
         "papers": ["krell2021"],
         "oracles": {
-            "transformers.DataCollatorWithFlattening": "test_pack_equals_transformers",
+            "transformers.DataCollatorWithFlattening": "test_pack_sequences_equals_transformers",
             "torch.nested.as_nested_tensor": "test_packed_documents_equal_nested_tensors",
         },
         "words": [
@@ -86,7 +86,7 @@ MECHANISMS = (
             "cu_seqlens",
         ],
         "cost": "less: no scores of padding",
-        "thumbnail": "causal_mask(8) & document_mask(pack([query[:3], query[3:]])[1])",
+        "thumbnail": "causal_mask(8) & document_mask(pack_sequences([query[:3], query[3:]])[1])",
     },
 )
 
@@ -233,7 +233,7 @@ def document_mask(
     return queries.unsqueeze(-1) == keys.unsqueeze(-2)  # (..., L, 1) == (..., 1, S)
 
 
-def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def pack_sequences(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Lay sequences end to end, and say where each token comes from.
 
     Parameters
@@ -267,8 +267,8 @@ def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     Examples
     --------
     >>> import torch
-    >>> from attn_examples import pack
-    >>> pack([torch.tensor([11, 12]), torch.tensor([21, 22, 23])])
+    >>> from attn_examples import pack_sequences
+    >>> pack_sequences([torch.tensor([11, 12]), torch.tensor([21, 22, 23])])
     (tensor([11, 12, 21, 22, 23]), tensor([0, 0, 1, 1, 1]), tensor([0, 1, 0, 1, 2]))
     """
     check_sequences(sequences)

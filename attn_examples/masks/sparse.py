@@ -214,7 +214,7 @@ def dilated_mask(
     *,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Let each query see as many as a window holds, `dilation` positions apart.
+    """Let each query see a window of keys that lie `dilation` positions apart.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def chunked_mask(
     *,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Cut the sequence into pieces, and let each query see the past of its own piece.
+    """Let each query see the past of its own piece of the sequence.
 
     Parameters
     ----------
@@ -385,7 +385,7 @@ def fixed_mask(
     *,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Let all queries see the same few before them: the last of each `stride` positions.
+    """Let each query see the last few of each piece, if they lie before it.
 
     Parameters
     ----------
@@ -565,7 +565,8 @@ def random_mask(
     check_count("key_len", key_len, least=0)
     check_whole("num_keys", num_keys)
     refuse_below("num_keys", num_keys, 0)
-    lots = torch.rand(query_len, key_len, generator=generator, device=device)
+    own = {} if generator is None else {"generator": generator}  # for torch.export
+    lots = torch.randint(2**62, (query_len, key_len), device=device, **own)
     return lots.argsort(-1).argsort(-1) < num_keys  # the rank of each lot in its row
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nested, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import and_masks
 from torch.nn.utils.rnn import pad_sequence
@@ -19,7 +19,7 @@ from attn_examples import (
     attention,
     causal_mask,
     document_mask,
-    pack,
+    pack_sequences,
     padding_mask,
     query_padding_mask,
 )
@@ -50,18 +50,21 @@ of_a_prototype = pytest.mark.filterwarnings("ignore:The PyTorch API of nested te
 
 def jagged(*sequences: Tensor) -> Any:
     """Put sequences of their own lengths into one tensor of torch, (N, *, H, width)."""
-    return nested.as_nested_tensor(list(sequences), layout=torch.jagged)
+    return torch.nested.as_nested_tensor(list(sequences), layout=torch.jagged)
 
 
 @of_a_prototype
 def test_packed_documents_equal_nested_tensors() -> None:
     lengths = [3, 1, 2]
     three = [[randn(n, H, width, grad=True) for n in lengths] for width in (4, 4, 6)]
-    query, key, value = (pack(sequences)[0].transpose(0, 1) for sequences in three)
-    ours, _ = attention(query, key, value, mask=document_mask(pack(three[0])[1]))
-    q, k, v = (jagged(*sequences).transpose(1, 2) for sequences in three)
+    query, key, value = (pack_sequences(sequences)[0].transpose(0, 1) for sequences in three)
+    ours, _ = attention(query, key, value, mask=document_mask(pack_sequences(three[0])[1]))
+    q, k, v = (
+        torch.nested.as_nested_tensor(sequences, layout=torch.jagged).transpose(1, 2)
+        for sequences in three
+    )
     expected = F.scaled_dot_product_attention(q, k, v)
-    for own, their in zip(ours.split(lengths, dim=-2), expected.unbind(), strict=True):
+    for own, their in zip(ours.split(lengths, dim=-2), expected.unbind(), strict=True):  # type: ignore[no-untyped-call]
         same(own, their)
     inputs = [sequence for sequences in three for sequence in sequences]
     theirs = torch.cat(list(expected.unbind()), dim=-2)
@@ -78,21 +81,23 @@ def test_packed_documents_are_as_if_alone() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[2, 1, 4], [3], [1, 1]])
-def test_pack_equals_transformers(lengths: list[int]) -> None:
-    sequences = list(torch.arange(100, 100 + sum(lengths)).split(lengths))
-    collate = DataCollatorWithFlattening(return_seq_idx=True, separator_id=-100)
+def test_pack_sequences_equals_transformers(lengths: list[int]) -> None:
+    sequences = list(torch.arange(100, 100 + sum(lengths)).split(lengths))  # type: ignore[no-untyped-call]
+    collate: Any = DataCollatorWithFlattening(  # type: ignore[no-untyped-call]
+        return_seq_idx=True, separator_id=-100
+    )
     expected = collate([{"input_ids": s.tolist()} for s in sequences], return_tensors="pt")
     names = ("input_ids", "seq_idx", "position_ids")
-    for ours, name in zip(pack(sequences), names, strict=True):
+    for ours, name in zip(pack_sequences(sequences), names, strict=True):
         assert torch.equal(ours, expected[name][0].long())
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5))
 def test_what_is_packed_can_be_taken_apart(lengths: list[int]) -> None:
     sequences = [randn(n, 4) for n in lengths]
-    packed, documents, positions = pack(sequences)
+    packed, documents, positions = pack_sequences(sequences)
     assert packed.shape == (sum(lengths), 4)
-    for ours, expected in zip(packed.split(lengths), sequences, strict=True):
+    for ours, expected in zip(packed.split(lengths), sequences, strict=True):  # type: ignore[no-untyped-call]
         assert torch.equal(ours, expected)
     assert documents.dtype == positions.dtype == torch.int64
     assert torch.bincount(documents, minlength=len(lengths)).tolist() == lengths
@@ -142,7 +147,7 @@ def test_padding_on_both_sides_equals_nested_tensors(lengths: list[int]) -> None
         for x in (query, key, value)
     )
     output = F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)))
-    expected = nested.to_padded_tensor(output.transpose(1, 2), 0.0, (N, L, H, 6))
+    expected = torch.nested.to_padded_tensor(output.transpose(1, 2), 0.0, (N, L, H, 6))
     same(ours, expected.transpose(1, 2))
 
 
@@ -225,10 +230,10 @@ def test_padded_queries_get_nothing(need_weights: bool) -> None:
             ValueError,
             "documents (3) must have one number for each token",
         ),
-        (pack, ([],), ValueError, "sequences is empty but must hold at least one"),
-        (pack, ([[1, 2]],), TypeError, "sequences[0] (list) must be a torch.Tensor"),
+        (pack_sequences, ([],), ValueError, "sequences is empty but must hold at least one"),
+        (pack_sequences, ([[1, 2]],), TypeError, "sequences[0] (list) must be a torch.Tensor"),
         (
-            pack,
+            pack_sequences,
             ([torch.zeros(2), torch.tensor(3.0)],),
             ValueError,
             "sequences[1] is a number but must be (length, ...)",

@@ -86,7 +86,7 @@ def test_chunked_mask_equals_transformers(L: int, S: int, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_chunked_mask_equals_torch(size: int) -> None:
     pieces = [torch.ones(size, size).tril()] * S
-    expected = torch.block_diag(*pieces)[:S, :S].bool()
+    expected = torch.block_diag(*pieces)[:S, :S].bool()  # type: ignore[no-untyped-call]
     assert torch.equal(chunked_mask(L, S, size), expected[-L:])
 
 
@@ -150,56 +150,44 @@ def test_global_tokens_before_the_first_key_there_are_none() -> None:
     assert not mask[[0, 1, 3, 4, 5, 6], 1:].any()
 
 
-def longformer(window: int, marked: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """Return what Longformer's layer gives, which keys it weighs, and ours with its weights."""
-    config = LongformerConfig(hidden_size=12, num_attention_heads=3, attention_window=[window])
-    layer = LongformerSelfAttention(config, 0).double().eval()
+@pytest.mark.parametrize("chosen", [[], [0], [3, 4, 11]])
+def test_local_or_global_is_longformer(chosen: list[int]) -> None:
+    """Both in values, as far as float32 goes, their softmax's type, and in who hears whom."""
+    config = LongformerConfig(hidden_size=12, num_attention_heads=3, attention_window=[4])
+    made: Any = LongformerSelfAttention(config, 0)  # type: ignore[no-untyped-call]
+    layer, ours = made.double().eval(), MultiHeadAttention(12, 3).double()
     with torch.no_grad():
         for name in ("query", "key", "value"):  # the second set of projections is the first
-            getattr(layer, f"{name}_global").load_state_dict(getattr(layer, name).state_dict())
-    output = layer(
-        x,
-        attention_mask=marked.double() * 10000,
-        is_index_masked=torch.zeros_like(marked),
-        is_index_global_attn=marked,
-        is_global_attn=bool(marked.any()),
-    )[0]
-    ours = MultiHeadAttention(12, 3).double()
-    with torch.no_grad():
-        for name in ("query", "key", "value"):
             state = getattr(layer, name).state_dict()
+            getattr(layer, f"{name}_global").load_state_dict(state)
             getattr(ours, f"{name[0]}_proj").load_state_dict(state)
         ours.out_proj.weight.copy_(torch.eye(12))
         ours.out_proj.bias.zero_()
-    return output, layer, ours
-
-
-@pytest.mark.parametrize("chosen", [[], [0], [3, 4, 11]])
-def test_local_or_global_is_longformer(chosen: list[int]) -> None:
-    """LongformerSelfAttention takes its softmax in float32."""
-    x, window = randn(2, 12, 12, grad=True), 4
-    marked = torch.zeros(2, 12, dtype=torch.bool)
+    marked = torch.zeros(1, 12, dtype=torch.bool)
     marked[:, chosen] = True
-    output, layer, ours = longformer(window, marked, x)
-    mask = local_mask(12, None, window) | global_mask(12, None, chosen)
-    mine = ours(x, mask=mask)[0]
-    torch.testing.assert_close(mine, output, rtol=0, atol=1e-6)
-    for gradient, their in zip(gradients(mine, x), gradients(output, x), strict=True):
-        torch.testing.assert_close(gradient, their, rtol=0, atol=1e-5)
-    # exactly these pairs: which inputs move which outputs
-    for function in (lambda x: layer_output(layer, marked, x), lambda x: ours(x, mask=mask)[0]):
-        moved = torch.func.jacrev(function)(x[:1].detach())  # (1, 12, 12, 1, 12, 12)
-        assert torch.equal(moved.abs().sum((0, 2, 3, 5)) > 0, mask)
+    mask = local_mask(12, None, 4) | global_mask(12, None, chosen)
 
+    def their(x: Tensor) -> Tensor:
+        output: Tensor = layer(
+            x,
+            attention_mask=marked.double() * 10000,
+            is_index_masked=torch.zeros_like(marked),
+            is_index_global_attn=marked,
+            is_global_attn=len(chosen) > 0,
+        )[0]
+        return output
 
-def layer_output(layer: Any, marked: Tensor, x: Tensor) -> Any:
-    return layer(
-        x,
-        attention_mask=marked[:1].double() * 10000,
-        is_index_masked=torch.zeros_like(marked[:1]),
-        is_index_global_attn=marked[:1],
-        is_global_attn=bool(marked.any()),
-    )[0]
+    def mine(x: Tensor) -> Tensor:
+        output: Tensor = ours(x, mask=mask)[0]
+        return output
+
+    x = randn(1, 12, 12, grad=True)
+    torch.testing.assert_close(mine(x), their(x), rtol=0, atol=1e-6)
+    for gradient, expected in zip(gradients(mine(x), x), gradients(their(x), x), strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5)
+    for function in (their, mine):
+        moves = torch.autograd.functional.jacobian(function, x.detach())  # type: ignore[no-untyped-call]
+        assert torch.equal(moves.abs().sum((0, 2, 3, 5)) > 0, mask)
 
 
 BLOCKS, BLOCK = 9, 2
@@ -218,7 +206,8 @@ def test_local_or_global_or_random_is_bigbird(monkeypatch: pytest.MonkeyPatch) -
     config = BigBirdConfig(
         hidden_size=12, num_attention_heads=3, block_size=BLOCK, num_random_blocks=1
     )
-    layer = BigBirdBlockSparseAttention(config).double().eval()
+    made: Any = BigBirdBlockSparseAttention(config)  # type: ignore[no-untyped-call]
+    layer = made.double().eval()
     drawn = next(found for seed in itertools.count() if (found := drawn_apart(seed)) is not None)
     picks = drawn.int().argmax(-1)[1:-1, None].expand(3, -1, -1).numpy()
     monkeypatch.setattr(layer, "_bigbird_block_rand_mask_with_head", lambda **_: list(picks))
@@ -246,9 +235,9 @@ def test_local_or_global_or_random_is_bigbird(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("count", [0, 1, 3, 7, 100])
 def test_random_mask_equals_torch(count: int) -> None:
-    """The keys with the smallest numbers, of those that the same generator draws."""
+    """Who draws the smallest lots, of those that the same generator gives, is seen."""
     mask = random_mask(L, S, count, generator=torch.Generator().manual_seed(3))
-    lots = torch.rand(L, S, generator=torch.Generator().manual_seed(3))
+    lots = torch.randint(2**62, (L, S), generator=torch.Generator().manual_seed(3))
     smallest = torch.topk(lots, min(count, S), largest=False).indices
     expected = torch.zeros(L, S, dtype=torch.bool).scatter(-1, smallest, value=True)
     assert torch.equal(mask, expected)
