@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -565,8 +566,8 @@ def random_mask(
     check_count("key_len", key_len, least=0)
     check_whole("num_keys", num_keys)
     refuse_below("num_keys", num_keys, 0)
-    own = {} if generator is None else {"generator": generator}  # for torch.export
-    lots = torch.randint(2**62, (query_len, key_len), device=device, **own)
+    own: Any = {} if generator is None else {"generator": generator}  # for torch.export
+    lots: Tensor = torch.randint(2**62, (query_len, key_len), device=device, **own)
     return lots.argsort(-1).argsort(-1) < num_keys  # the rank of each lot in its row
 
 
