@@ -72,20 +72,20 @@ def check_place(name: str, place: Any, count: int) -> None:
         raise ValueError(f"{name} ({place}) must be from 0 to {count - 1}")
 
 
-def refuse_lengths(lengths: Tensor, key_len: int) -> None:
-    """Raise unless every one of the lengths is from 0 to `key_len`."""
+def refuse_outside(name: str, numbers: Tensor, most_name: str, most: int) -> None:
+    """Raise unless every one of the whole numbers is from 0 to `most`."""
     if is_traced():
         return
     try:
-        values = lengths.tolist()
+        values = numbers.flatten().tolist()
     except (
         RuntimeError
     ):  # under vmap, and in meta and fake tensors, there are no values
         return
-    for length in values:
-        if not 0 <= length <= key_len:
+    for value in values:
+        if not 0 <= value <= most:
             raise ValueError(
-                f"lengths holds {length}, which must be from 0 to key_len ({key_len})"
+                f"{name} holds {value}, which must be from 0 to {most_name} ({most})"
             )
 
 
@@ -165,6 +165,19 @@ def check_sequence(name: str, tensor: Any) -> None:
             f"{name} has shape {shape_of(tensor)} but needs at least two dimensions, "
             "(length, width)"
         )
+
+
+def check_sequences(sequences: Any) -> None:
+    """Raise unless there is a sequence, and each is a tensor (length, ...)."""
+    if len(sequences) == 0:
+        raise ValueError("sequences is empty but must hold at least one")
+    for n, sequence in enumerate(sequences):
+        if not isinstance(sequence, Tensor):
+            raise TypeError(
+                f"sequences[{n}] ({type(sequence).__name__}) must be a torch.Tensor"
+            )
+        if sequence.dim() == 0:
+            raise ValueError(f"sequences[{n}] is a number but must be (length, ...)")
 
 
 def refuse_positions(key: Tensor, value: Tensor) -> None:

@@ -149,10 +149,30 @@ def paged() -> a.PagedKVCache:
 
 def causal(query: Tensor, key: Tensor) -> Tensor:
     return a.causal_mask(query.shape[-2], key.shape[-2], device=query.device)
+def of_pair(make: Callable[..., Tensor], *more: int) -> Build:
+    """Make a mask of a query's and a key's length."""
+    return lambda i: Call(OfLengths(make, *more), *i.pair())
 
 
-def window(query: Tensor, key: Tensor) -> Tensor:
-    return a.sliding_window_mask(query.shape[-2], key.shape[-2], 2, device=query.device)
+class OfLengths(nn.Module):
+    def __init__(self, make: Callable[..., Tensor], *more: int) -> None:
+        super().__init__()
+        self.make = make
+        self.more = more
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        lengths = query.shape[-2], key.shape[-2]
+        return self.make(*lengths, *self.more, device=query.device)
+
+
+def few(tokens: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return a.global_mask(query.shape[-2], key.shape[-2], tokens)
+
+
+def packing(x: Tensor, context: Tensor) -> Tensor:
+    twice = (a.pack_sequences([tensor[0], tensor[0]]) for tensor in (x, context))
+    queries, keys = (documents[::2] for _, documents, _ in twice)  # as many as there were
+    return a.document_mask(queries, keys)
 
 
 def padding(lengths: Tensor, context: Tensor) -> Tensor:
@@ -226,12 +246,20 @@ CALLS: dict[str, Build] = {
     "Additive": lambda i: Call(module(i, a.Additive(12, 10, 8)), i.sequence(), i.context()),
     "with_bias": lambda i: Call(biased, *i.pair(), i.bias()),
     "softcapped": lambda i: Call(a.softcapped(a.scaled_dot, 2.0), *i.pair()),
-    "causal_mask": lambda i: Call(causal, *i.pair()),
-    "sliding_window_mask": lambda i: Call(window, *i.pair()),
+    "causal_mask": of_pair(a.causal_mask),
+    "sliding_window_mask": of_pair(a.sliding_window_mask, 2),
+    "local_mask": of_pair(a.local_mask, 2),
+    "dilated_mask": of_pair(a.dilated_mask, 2, 2),
+    "chunked_mask": of_pair(a.chunked_mask, 3),
+    "strided_mask": of_pair(a.strided_mask, 3),
+    "fixed_mask": of_pair(a.fixed_mask, 3, 1),
+    "global_mask": lambda i: Call(few, torch.arange(min(i.N, i.S), device=i.device), *i.pair()),
+    "random_mask": of_pair(a.random_mask, 2),
     "padding_mask": lambda i: Call(padding, i.lengths(), i.context()),
     "prefix_mask": lambda i: Call(prefix, i.lengths(), *i.pair()),
     "query_padding_mask": lambda i: Call(query_padding, i.lengths().clamp(max=i.L), i.sequence()),
     "document_mask": lambda i: Call(a.document_mask, i.documents(i.L), i.documents(i.S)),
+    "pack_sequences": lambda i: Call(packing, i.sequence(), i.context()),
     "softmax": lambda i: Call(a.softmax, i.scores()),
     "softmax_one": lambda i: Call(a.softmax_one, i.scores()),
     "dropped": lambda i: Call(half_dropped, i.scores()),

@@ -130,7 +130,8 @@ def refuses(call: Call, tensors: list[Tensor], *more: type[Exception]) -> str:
 # They take sizes, or whole numbers
 WITHOUT_FLOATS = {
     "causal_mask", "sliding_window_mask", "prefix_mask", "padding_mask", "query_padding_mask",
-    "document_mask", "LearnedPositions", "sinusoidal",
+    "document_mask", "local_mask", "dilated_mask", "chunked_mask", "strided_mask", "fixed_mask",
+    "global_mask", "random_mask", "pack_sequences", "LearnedPositions", "sinusoidal",
 }  # fmt: skip
 PLACES = [
     (way, place)

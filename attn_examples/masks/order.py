@@ -45,32 +45,37 @@ MECHANISMS = (
         "name": "sliding window",
         "call": "sliding_window_mask",
         "changes": "the last few",
-        "page": "formulas/masks#sliding-window",
+        "page": "types/masks/sliding-window",
         "papers": ["beltagy2020", "jiang2023"],
         "oracles": {
             "transformers.masking_utils.sliding_window_causal_mask_function": (
                 "test_sliding_window_mask_equals_transformers"
+            ),
+            "torch.nn.attention.flex_attention.and_masks": (
+                "test_sliding_window_mask_equals_flex"
             ),
         },
         "words": [
             "local attention",
             "windowed attention",
             "SWA",
-            "Longformer",
             "Mistral",
         ],
         "cost": "less: a window of scores for each query, where a kernel skips the others",
-        "used_in": {"Mistral 7B": "jiang2023"},
+        "used_in": {"Mistral 7B": "jiang2023", "Gemma 2": "gemma2024"},
         "thumbnail": "sliding_window_mask(8, 8, 3)",
     },
     {
         "name": "prefix",
         "call": "prefix_mask",
         "changes": "the whole prefix, and of the rest its own and those before",
-        "page": "formulas/masks#prefix",
+        "page": "types/masks/prefix",
         "papers": ["raffel2019"],
         "oracles": {
             "torch.nn.attention.flex_attention.or_masks": "test_prefix_mask_equals_flex",
+            "transformers.masking_utils.blockwise_overlay": (
+                "test_prefix_mask_equals_transformers"
+            ),
         },
         "words": ["prefix LM", "PrefixLM", "causal with prefix"],
         "cost": "less: more than half of the scores, where a kernel skips the others",
@@ -133,7 +138,6 @@ def causal_mask(
     >>> causal_mask(1, 3, align="upper-left")
     tensor([[ True, False, False]])
     """
-    key_len = query_len if key_len is None else key_len
     if align not in ("lower-right", "upper-left"):
         raise ValueError(f'align ({align!r}) must be "lower-right" or "upper-left"')
     behind = _behind(query_len, key_len, align, device)
@@ -187,7 +191,6 @@ def sliding_window_mask(
             [0, 1, 1, 0],
             [0, 0, 1, 1]], dtype=torch.int32)
     """
-    key_len = query_len if key_len is None else key_len
     check_whole("window", window)
     refuse_below("window", window, 1)
     behind = _behind(query_len, key_len, "lower-right", device)
@@ -195,9 +198,10 @@ def sliding_window_mask(
 
 
 def _behind(
-    query_len: int, key_len: int, align: str, device: torch.device | str | None
+    query_len: int, key_len: int | None, align: str, device: torch.device | str | None
 ) -> Tensor:
     """How many positions key j lies behind query i, shape (L, S); negative: ahead."""
+    key_len = query_len if key_len is None else key_len
     check_count("query_len", query_len, least=0)
     check_count("key_len", key_len, least=0)
     offset = key_len - query_len if align == "lower-right" else 0

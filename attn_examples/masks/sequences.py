@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attn_examples.checks import check_count, refuse_lengths, shape_of, whole_numbers
+from attn_examples.checks import (
+    check_count,
+    check_sequences,
+    refuse_outside,
+    shape_of,
+    whole_numbers,
+)
 
-__all__ = ["document_mask", "padding_mask", "query_padding_mask"]
+__all__ = ["document_mask", "pack_sequences", "padding_mask", "query_padding_mask"]
 
 MECHANISMS = (
     {
@@ -19,7 +25,8 @@ MECHANISMS = (
         "page": "formulas/masks-of-batches#padding",
         "without_paper": "whoever first put sequences into a batch needed it",
         "oracles": {
-            "torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch"
+            "torch.nn.utils.rnn.pad_sequence": "test_padding_mask_equals_torch",
+            "torch.nn.MultiheadAttention": "test_padding_mask_is_the_key_padding_mask",
         },
         "words": ["key_padding_mask", "pad tokens", "batch of sequences"],
         "cost": "the same",
@@ -33,6 +40,7 @@ MECHANISMS = (
         "without_paper": "it is the padding mask, seen from the other side",
         "oracles": {
             "torch.nn.attention.flex_attention.and_masks": "test_query_padding_mask_equals_flex",
+            "torch.nested.to_padded_tensor": "test_padding_on_both_sides_equals_nested_tensors",
         },
         "words": ["padded queries", "query mask", "pad tokens"],
         "cost": "the same",
@@ -42,22 +50,43 @@ MECHANISMS = (
         "name": "documents",
         "call": "document_mask",
         "changes": "those of its own document",
-        "page": "formulas/masks-of-batches#documents",
+        "page": "types/masks/documents",
         "papers": ["krell2021"],
         "oracles": {
-            "torch.nn.functional.scaled_dot_product_attention": (
-                "test_packed_documents_are_as_if_alone"
+            "torch.nested.as_nested_tensor": "test_packed_documents_equal_nested_tensors",
+            "transformers.masking_utils.packed_sequence_mask_function": (
+                "test_document_mask_equals_transformers"
             ),
         },
         "words": [
-            "sequence packing",
             "packed sequences",
             "block-diagonal mask",
             "varlen",
+            "cross-contamination",
         ],
         "cost": "less: the scores within each document, where a kernel skips the others",
         "used_in": {"Llama 3": "grattafiori2024"},
         "thumbnail": "document_mask([0, 0, 0, 1, 1, 1, 1, 1])",
+    },
+    {
+        "name": "packing",
+        "call": "pack_sequences",
+        "changes": "lays sequences end to end, with the numbers that its mask needs",
+        "page": "types/masks/documents#packing",
+        "papers": ["krell2021"],
+        "oracles": {
+            "transformers.DataCollatorWithFlattening": "test_pack_sequences_equals_transformers",
+            "torch.nested.as_nested_tensor": "test_packed_documents_equal_nested_tensors",
+        },
+        "words": [
+            "sequence packing",
+            "sample packing",
+            "padding-free",
+            "position_ids",
+            "cu_seqlens",
+        ],
+        "cost": "less: no scores of padding",
+        "thumbnail": "causal_mask(8) & document_mask(pack_sequences([query[:3], query[3:]])[1])",
     },
 )
 
@@ -102,7 +131,7 @@ def padding_mask(lengths: Sequence[int] | Tensor, key_len: int) -> Tensor:
             f"lengths has shape {shape_of(counts)} but must be one-dimensional, one "
             "length for each sequence"
         )
-    refuse_lengths(counts, key_len)
+    refuse_outside("lengths", counts, "key_len", key_len)
     positions = torch.arange(key_len, device=counts.device)
     allowed = positions < counts.unsqueeze(-1)  # (N, S)
     return allowed.unsqueeze(-2)  # (N, 1, S)
@@ -202,3 +231,49 @@ def document_mask(
                 f"{name} ({numbers.item()}) must have one number for each token"
             )
     return queries.unsqueeze(-1) == keys.unsqueeze(-2)  # (..., L, 1) == (..., 1, S)
+
+
+def pack_sequences(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay sequences end to end, and say where each token comes from.
+
+    Parameters
+    ----------
+    sequences : sequence of Tensor, each of shape (L_n, ...)
+        Token numbers, or vectors; what comes after the length is the same in all.
+
+    Returns
+    -------
+    packed : Tensor, shape (L, ...)
+        All of them in one, with L the sum of the lengths. `packed.split(lengths)` takes
+        them apart; of an output with heads, (H, L, Ev), `output.split(lengths, dim=-2)`.
+    documents : Tensor of int64, shape (L,)
+        The number of its sequence for each token, as `document_mask` takes it.
+    positions : Tensor of int64, shape (L,)
+        Its place there. They begin anew with each sequence: look positional encodings up
+        with them.
+
+    Raises
+    ------
+    ValueError
+        If there is no sequence, or one has no dimension of length.
+    TypeError
+        If one of them is not a tensor.
+
+    References
+    ----------
+    Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021,
+    arXiv:2107.02027. How to choose which sequences share a row is not here.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attn_examples import pack_sequences
+    >>> pack_sequences([torch.tensor([11, 12]), torch.tensor([21, 22, 23])])
+    (tensor([11, 12, 21, 22, 23]), tensor([0, 0, 1, 1, 1]), tensor([0, 1, 0, 1, 2]))
+    """
+    check_sequences(sequences)
+    device = sequences[0].device
+    lengths = [sequence.shape[0] for sequence in sequences]
+    documents = [torch.full((n,), d, device=device) for d, n in enumerate(lengths)]
+    positions = [torch.arange(n, device=device) for n in lengths]
+    return torch.cat(tuple(sequences)), torch.cat(documents), torch.cat(positions)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
-from torch.nn.attention.flex_attention import create_mask, or_masks
+from torch.nn.attention.flex_attention import and_masks, create_mask, or_masks
 from transformers import masking_utils
 
 from attn_examples import attention, causal_mask, prefix_mask, sliding_window_mask
@@ -60,6 +60,13 @@ def test_sliding_window_mask_equals_transformers(L: int, S: int, window: int) ->
     assert mask.sum(-1).max() <= window
 
 
+@pytest.mark.parametrize("window", [1, 2, 3, 7, 100])
+def test_sliding_window_mask_equals_flex(window: int) -> None:
+    more = S - L  # keys before the first query's
+    rule = and_masks(lambda b, h, i, j: j <= i + more, lambda b, h, i, j: j + window > i + more)
+    assert torch.equal(sliding_window_mask(L, S, window), flex(rule)[0])
+
+
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 10))
 def test_a_window_is_a_piece_of_the_past(L: int, S: int, window: int) -> None:
     past, band = causal_mask(L, S), sliding_window_mask(L, S, window)
@@ -76,6 +83,17 @@ def test_a_window_is_a_piece_of_the_past(L: int, S: int, window: int) -> None:
 def test_prefix_mask_equals_flex(prefix: int) -> None:
     rule = or_masks(lambda b, h, i, j: j <= i + S - L, lambda b, h, i, j: j < prefix)
     assert torch.equal(prefix_mask(L, S, prefix), flex(rule)[0])
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 4, 7])
+def test_prefix_mask_equals_transformers(prefix: int) -> None:
+    """What stands in one block sees all of it: -1 is the number of no block."""
+    blocks = torch.where(torch.arange(S) < prefix, 0, -1)[None]
+    rule = masking_utils.or_masks(
+        masking_utils.causal_mask_function, masking_utils.blockwise_overlay(blocks)
+    )
+    assert torch.equal(prefix_mask(S, None, prefix), theirs(rule, S, S, 0))
+    assert torch.equal(prefix_mask(L, S, prefix), theirs(rule, L, S, S - L))
 
 
 @pytest.mark.parametrize("kind", [list, torch.tensor])
