@@ -168,6 +168,11 @@ def module(i: Inputs, made: nn.Module) -> nn.Module:
     return made.to(i.device, i.dtype)
 
 
+def placed(i: Inputs, positions: Any) -> Call:
+    """Call a layer that has positions."""
+    return Call(module(i, a.MultiHeadAttention(12, 3, positions=positions)), i.sequence())
+
+
 Build = Callable[[Inputs], Call]
 
 CALLS: dict[str, Build] = {
@@ -229,6 +234,10 @@ CALLS: dict[str, Build] = {
     "biased": lambda i: Call(
         module(i, a.MultiHeadAttention(12, 3, positions=a.biased(a.alibi))), i.sequence()
     ),
+    "T5Bias": lambda i: placed(i, a.biased(a.T5Bias(3, 8, 6))),
+    "RelativePositions": lambda i: placed(i, a.RelativePositions(4, 2)),
+    "TransformerXLPositions": lambda i: placed(i, a.TransformerXLPositions(12, 3)),
+    "DisentangledPositions": lambda i: placed(i, a.DisentangledPositions(12, 3, 2)),
 }
 
 
