@@ -154,8 +154,9 @@ def _distance(
 class T5Bias(nn.Module):
     """Learn a bias for each head and range of distances: wider ranges further away.
 
-    Half of the buckets hold one distance each, the nearest; the others grow with the
-    logarithm of the distance, and the last holds all from `max_distance` on.
+    Half of the buckets hold one distance each, the nearest; the ranges of the others grow
+    as the logarithm does that reaches their end at `max_distance`. The last takes what is
+    beyond too.
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ class T5Bias(nn.Module):
     num_buckets : int, default 32
         How many numbers each head learns, an even one.
     max_distance : int, default 128
-        From here on one bucket holds all.
+        Where the ranges end, greater than the number of the nearest.
     bidirectional : bool, default True
         Whether keys ahead of a query have half of the buckets, as in an encoder. If not,
         they share that of the query's own place: a decoder's mask hides them.

@@ -106,7 +106,7 @@ class RelativePositions(nn.Module):
     ----------
     Shaw et al., "Self-Attention with Relative Position Representations", 2018,
     arXiv:1803.02155, sections 3.1 and 3.2. That paper has such vectors for the values
-    too, and finds that those for the keys alone do as well (section 4.3).
+    too, and finds that those for the keys may suffice (section 4.3).
 
     Examples
     --------

@@ -54,8 +54,9 @@ MAKE: dict[str, Callable[[int, int], Any]] = {
 
 def layer(name: str, heads: int = H, groups: int | None = None, **more: Any) -> MultiHeadAttention:
     positions = MAKE[name](heads, D // heads)
-    made = MultiHeadAttention(D, heads, groups, positions=positions, **more).double()
-    return stirred(made)
+    made = MultiHeadAttention(D, heads, groups, positions=positions, **more)
+    stirred(made)
+    return made
 
 
 def stirred(module: Any) -> Any:
@@ -81,7 +82,9 @@ Score = Callable[[Any, Tensor, Tensor, int, int, int], Tensor]
 def shaw(own: Any, q: Tensor, k: Tensor, h: int, i: int, j: int) -> Tensor:
     """Equations 4 and 5: e_ij = q_i . (k_j + a_ij) / sqrt(d), a_ij = w_clip(j - i, k)."""
     clipped = max(-K, min(K, j - i))
-    return q @ (k + own.weight[clipped + K]) / math.sqrt(len(q))
+    relative: Tensor = own.weight[clipped + K]
+    score: Tensor = q @ (k + relative) / math.sqrt(len(q))
+    return score
 
 
 def transformer_xl(own: Any, q: Tensor, k: Tensor, h: int, i: int, j: int) -> Tensor:
@@ -92,9 +95,11 @@ def transformer_xl(own: Any, q: Tensor, k: Tensor, h: int, i: int, j: int) -> Te
         sines += [math.sin(angle), math.cos(angle)]
     W = own.r_proj.weight[h * len(q) : (h + 1) * len(q)]
     r = W @ torch.tensor(sines, dtype=q.dtype)
-    a, b = (q * k).sum(), (q * r).sum()
-    c, d = (own.u[h] * k).sum(), (own.v[h] * r).sum()
-    return (a + b + c + d) / math.sqrt(len(q))
+    a, b = q @ k, q @ r
+    c: Tensor = own.u[h] @ k
+    d: Tensor = own.v[h] @ r
+    score: Tensor = (a + b + c + d) / math.sqrt(len(q))
+    return score
 
 
 def deberta_at(own: Any, q: Tensor, k: Tensor, h: int, i: int, j: int) -> Tensor:
@@ -114,13 +119,13 @@ def _deberta(own: Any, q: Tensor, k: Tensor, h: int, to_place: int, from_place: 
         return 2 * K - 1 if distance >= K else distance + K
 
     def part(projection: nn.Linear, row: int) -> Tensor:
-        full = projection.weight @ own.weight[row] + projection.bias
+        full: Tensor = projection.weight @ own.weight[row] + projection.bias
         return full[h * len(q) : (h + 1) * len(q)]
 
-    content = (q * k).sum()
-    content_to_place = (q * part(own.k_proj, delta(to_place))).sum()
-    place_to_content = (k * part(own.q_proj, delta(from_place))).sum()
-    return (content + content_to_place + place_to_content) / math.sqrt(3 * len(q))
+    content_to_place = q @ part(own.k_proj, delta(to_place))
+    place_to_content = k @ part(own.q_proj, delta(from_place))
+    score: Tensor = (q @ k + content_to_place + place_to_content) / math.sqrt(3 * len(q))
+    return score
 
 
 def by_hand(module: MultiHeadAttention, x: Tensor, context: Tensor, score: Score) -> Tensor:
@@ -197,7 +202,7 @@ def test_relative_positions_equal_transformers(mask: Tensor | None) -> None:
         left_max_position_embeddings=K,
         right_max_position_embeddings=K,
     )
-    theirs = stirred(Wav2Vec2BertSelfAttention(config))
+    theirs = stirred(Wav2Vec2BertSelfAttention(config))  # type: ignore[no-untyped-call]
     ours = layer("relative")
     pairs = {"q_proj": "linear_q", "k_proj": "linear_k", "v_proj": "linear_v"}
     for mine, their in (pairs | {"out_proj": "linear_out"}).items():
@@ -220,7 +225,7 @@ def test_relative_positions_equal_transformers(mask: Tensor | None) -> None:
 
 def xlnet() -> tuple[MultiHeadAttention, Any]:
     config = XLNetConfig(d_model=D, n_head=H, dropout=0.0)
-    theirs = stirred(XLNetRelativeAttention(config))
+    theirs = stirred(XLNetRelativeAttention(config))  # type: ignore[no-untyped-call]
     ours = MultiHeadAttention(D, H, bias=False, positions=TransformerXLPositions(D, H)).double()
     mine: Any = ours.positions
     for layer_, weight in (
@@ -243,7 +248,8 @@ def xlnet() -> tuple[MultiHeadAttention, Any]:
 def sines_of_xlnet(query_len: int, key_len: int) -> Tensor:
     distances = torch.arange(key_len, -query_len, -1).double()
     speeds = 1 / 10000 ** (torch.arange(0, D, 2).double() / D)
-    return XLNetModel.positional_embedding(distances, speeds, N)
+    sines: Tensor = XLNetModel.positional_embedding(distances, speeds, N)  # type: ignore[no-untyped-call]
+    return sines
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -279,7 +285,7 @@ def test_transformer_xl_equals_conformer() -> None:
     config = Wav2Vec2ConformerConfig(
         hidden_size=D, num_attention_heads=H, position_embeddings_type="relative"
     )
-    theirs = stirred(Wav2Vec2ConformerSelfAttention(config))
+    theirs = stirred(Wav2Vec2ConformerSelfAttention(config))  # type: ignore[no-untyped-call]
     ours = layer("transformer-xl")
     pairs = {"q_proj": "linear_q", "k_proj": "linear_k", "v_proj": "linear_v"}
     pairs |= {"out_proj": "linear_out", "positions.r_proj": "linear_pos"}
@@ -290,7 +296,7 @@ def test_transformer_xl_equals_conformer() -> None:
     x = randn(N, L, D)
     # from L - 1 down to 1 - L: their table, and ours with the digits that theirs lacks
     sines = sinusoidal(2 * L - 1, D, start=1 - L, dtype=torch.float64).flip(0)[None]
-    table = Wav2Vec2ConformerRelPositionalEmbedding(config)(x)
+    table = Wav2Vec2ConformerRelPositionalEmbedding(config)(x)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(sines, table.double(), rtol=0, atol=1e-6)
     expected, weights = theirs(x, relative_position_embeddings=sines)
     output, found = ours(x)
@@ -340,8 +346,9 @@ def compare(ours: MultiHeadAttention, theirs: Any, length: int, relative_pos: An
 
 @SPANS
 def test_disentangled_equals_deberta_v2(span: int, length: int) -> None:
-    config = DebertaV2Config(**settings_of(span), position_buckets=-1, share_att_key=False)
-    theirs = stirred(deberta_v2.DisentangledSelfAttention(config))
+    without_buckets = settings_of(span) | {"position_buckets": -1, "share_att_key": False}
+    config = DebertaV2Config(**without_buckets)
+    theirs = stirred(deberta_v2.DisentangledSelfAttention(config))  # type: ignore[no-untyped-call]
     ours, mine = disentangled(span)
     pairs = [(ours.q_proj, theirs.query_proj), (ours.k_proj, theirs.key_proj)]
     pairs += [(ours.v_proj, theirs.value_proj)]
@@ -353,7 +360,8 @@ def test_disentangled_equals_deberta_v2(span: int, length: int) -> None:
 
 @SPANS
 def test_disentangled_equals_deberta(span: int, length: int) -> None:
-    theirs = stirred(deberta.DisentangledSelfAttention(DebertaConfig(**settings_of(span))))
+    config = DebertaConfig(**settings_of(span))
+    theirs = stirred(deberta.DisentangledSelfAttention(config))  # type: ignore[no-untyped-call]
     ours, mine = disentangled(span)
     # their rows are query, key and value of head 0, then of head 1
     stacked = theirs.in_proj.weight.view(H, 3, WIDE // H, WIDE).transpose(0, 1)
@@ -417,7 +425,9 @@ def test_beyond_the_clip_every_key_has_one_vector(max_distance: int, length: int
 def test_a_cache_gives_what_the_whole_gives(name: str) -> None:
     module, x, cache = layer(name, 6, 2), randn(N, S, D), KVCache()
     whole, _ = module(x, is_causal=True)
-    parts = [module(part, is_causal=True, cache=cache)[0] for part in x.split([3, 1, 2, 1], 1)]
+    parts = [
+        module(part, is_causal=True, cache=cache)[0] for part in torch.split(x, [3, 1, 2, 1], 1)
+    ]
     same(torch.cat(parts, 1), whole)
 
 
