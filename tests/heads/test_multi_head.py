@@ -607,7 +607,7 @@ def test_a_causal_mask_alone_shows_what_is_before_but_not_in_which_order(order: 
 
 @given(st.integers(1, 12))
 def test_a_causal_mask_counts_from_a_first_token(length: int) -> None:
-    """Kazemnejad et al., appendix C: equal scores, and a value of the first token alone."""
+    """After Kazemnejad et al., theorem 1: equal scores, and a value of the first token alone."""
     module = MultiHeadAttention(2, 1, bias=False).double()
     with torch.no_grad():
         module.q_proj.weight.zero_()
