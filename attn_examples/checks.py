@@ -504,6 +504,15 @@ def refuse_bias(bias: Any) -> None:
         )
 
 
+def refuse_num_heads(num_heads: int, own: int) -> None:
+    """Raise unless positions that hold something for each head meet as many heads."""
+    if num_heads != own:
+        raise ValueError(
+            f"positions were made for num_heads {own} but meet {num_heads} heads: make "
+            "them for as many"
+        )
+
+
 def check_cache(cache: Any) -> None:
     """Raise unless `cache` is None or does what `KVCache` does."""
     if cache is not None and not (

@@ -223,6 +223,13 @@ def module(i: Inputs, made: nn.Module) -> nn.Module:
     return made.to(i.device, i.dtype)
 
 
+def placed(i: Inputs, positions: Any) -> Call:
+    """Call a layer that has positions."""
+    return Call(module(i, a.MultiHeadAttention(12, 3, positions=positions)), i.sequence())
+
+
+Build = Callable[[Inputs], Call]
+
 CALLS: dict[str, Build] = {
     "attention": lambda i: Call(a.attention, *i.of_heads()),
     "attention, mask": lambda i: Call(a.attention, *i.of_heads(), mask=i.mask()),
@@ -353,6 +360,10 @@ CALLS: dict[str, Build] = {
         rotated, i.sequence(), attention_factor=a.yarn_attention_factor(4.0)
     ),
     "llama3_scaling": lambda i: Call(slowed, i.sequence(), by=a.llama3_scaling, numbers=(4.0, 128)),
+    "T5Bias": lambda i: placed(i, a.biased(a.T5Bias(3, 8, 6))),
+    "RelativePositions": lambda i: placed(i, a.RelativePositions(4, 2)),
+    "TransformerXLPositions": lambda i: placed(i, a.TransformerXLPositions(12, 3)),
+    "DisentangledPositions": lambda i: placed(i, a.DisentangledPositions(12, 3, 2)),
 }
 
 

@@ -91,6 +91,23 @@ MECHANISMS = (
         "used_in": {"PaLM": "chowdhery2022", "Gemma 2B": "mesnard2024"},
         "thumbnail": "torch.ones(8, 1)",
     },
+    {
+        "name": "no positions",
+        "call": "MultiHeadAttention(positions=None)",
+        "changes": "nothing is told of the order: a causal mask alone shows it",
+        "page": "types/positions/none",
+        "papers": ["haviv2022", "kazemnejad2023"],
+        "oracles": {
+            "torch.nn.MultiheadAttention": "test_without_positions_equals_torch",
+            "transformers.models.smollm3.modeling_smollm3.SmolLM3Attention": (
+                "test_without_positions_equals_smollm3"
+            ),
+        },
+        "words": ["NoPE", "no positional encoding", "no positional embeddings"],
+        "cost": "nothing",
+        "used_in": {"Command A": "cohere2025"},
+        "thumbnail": "causal_mask(8) / torch.arange(1, 9)[:, None]",
+    },
 )
 
 Positions = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor | None]]
@@ -125,7 +142,8 @@ class MultiHeadAttention(nn.Module):
         queries (..., H, L, head_dim) and the new keys (..., G, S - offset, head_dim), it
         returns both, turned or as they were, and a bias or None. New key j stands at
         offset + j, where offset is the length of the cache, and the last query stands where
-        the last key does, as in `causal_mask`. The bias, (H, L, S), is added to the scores.
+        the last key does, as in `causal_mask`. The bias, broadcastable to (..., H, L, S),
+        is added to the scores. By default nothing does, but the mask.
     dropout : float, default 0
         Probability of dropping a weight, in training only.
     bias : bool, default True
@@ -292,9 +310,10 @@ class MultiHeadAttention(nn.Module):
         if self.positions is not None:
             queries, keys, added = self.positions(queries, keys, offset)
             if added is not None:
-                added = added[
-                    ..., max(added.shape[-1] - S, 0) :
-                ]  # of the keys still held
+                places = (*batch, self.num_heads, L, offset + key.shape[-2])
+                refuse_broadcast("the bias of positions", added, places)
+                # of the keys that are still held
+                added = added[..., max(added.shape[-1] - S, 0) :]
                 bias = added if bias is None else bias + added
         if cache is not None:
             keys, values = cache.append(keys, values)  # all S of them

@@ -48,6 +48,7 @@ def sinusoidal(
     length: int,
     embed_dim: int,
     *,
+    start: int = 0,
     base: float = 10000.0,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
@@ -60,6 +61,8 @@ def sinusoidal(
         Number of positions.
     embed_dim : int
         Width of a description; an even number.
+    start : int, default 0
+        The position of the first row; it may be negative, as distances are.
     base : float, default 10000
         The wavelengths grow from 2 pi towards 2 pi * base positions.
     dtype : torch.dtype, optional
@@ -70,8 +73,9 @@ def sinusoidal(
     Returns
     -------
     Tensor, shape (length, embed_dim)
-        Entry (t, 2i) is sin(t / base**(2i / embed_dim)), entry (t, 2i + 1) the cosine
-        of the same. Add it to the embeddings.
+        The row of position t, the first of which is `start`, holds at 2i
+        sin(t / base**(2i / embed_dim)), and at 2i + 1 the cosine of the same. Add it to
+        the embeddings.
 
     Raises
     ------
@@ -100,6 +104,7 @@ def sinusoidal(
         raise ValueError(
             f"embed_dim ({embed_dim}) must be even: sines and cosines come in pairs"
         )
+    check_whole("start", start)
     check_number("base", base)
     if not base > 0:
         raise ValueError(f"base ({base}) must be positive")
@@ -109,7 +114,7 @@ def sinusoidal(
     if not dtype.is_floating_point:
         raise ValueError(f"dtype ({dtype}) must be floating point")
     # in float64: a float32 angle of 1e5 radians is off by about 4e-3
-    positions = torch.arange(length, dtype=torch.float64, device=device)
+    positions = torch.arange(start, start + length, dtype=torch.float64, device=device)
     exponents = (
         torch.arange(0, embed_dim, 2, dtype=torch.float64, device=device) / embed_dim
     )

@@ -8,9 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from attn_examples.checks import check_callable, check_count
+from attn_examples.checks import (
+    check_callable,
+    check_count,
+    refuse_below,
+    refuse_num_heads,
+)
 
-__all__ = ["alibi", "biased"]
+__all__ = ["T5Bias", "alibi", "biased"]
 
 MECHANISMS = (
     {
@@ -44,6 +49,25 @@ MECHANISMS = (
         "words": ["relative position bias", "relative positions", "T5 bias"],
         "cost": "more: an addition for each score",
         "thumbnail": "alibi(2, 8)[0]",
+    },
+    {
+        "name": "T5 buckets",
+        "call": "T5Bias",
+        "changes": "a learned bias for each range of distances, in each head another",
+        "page": "types/positions/t5",
+        "papers": ["raffel2019"],
+        "oracles": {
+            "transformers.models.t5.modeling_t5.T5Attention.compute_bias": (
+                "test_t5_bias_equals_transformers"
+            ),
+            "x_transformers.x_transformers.RelativePositionBias": (
+                "test_t5_bias_equals_x_transformers"
+            ),
+        },
+        "words": ["T5 bias", "relative position buckets", "relative_attention_bias"],
+        "cost": "one number for each bucket and head; one addition for each score",
+        "used_in": {"T5": "raffel2019"},
+        "thumbnail": "T5Bias(1, num_buckets=8, max_distance=8).buckets(8, 8)",
     },
 )
 
@@ -119,11 +143,118 @@ def alibi(
     slopes = torch.tensor(
         [2.0**-x for x in exponents], dtype=torch.float64, device=device
     )
-    queries = torch.arange(query_len, device=device) + (key_len - query_len)
-    distance = (
-        queries.unsqueeze(-1) - torch.arange(key_len, device=device)
-    ).abs()  # (L, S)
+    distance = _distance(query_len, key_len, device).abs()  # (L, S)
     return (0.0 - slopes[:, None, None] * distance).to(dtype)
+
+
+def _distance(
+    query_len: int, key_len: int, device: torch.device | str | None
+) -> Tensor:
+    """Count how far each key lies behind each query, (L, S)."""
+    queries = torch.arange(query_len, device=device) + (key_len - query_len)
+    return queries.unsqueeze(-1) - torch.arange(key_len, device=device)
+
+
+class T5Bias(nn.Module):
+    """Learn a bias for each head and range of distances: wider ranges further away.
+
+    Half of the buckets hold one distance each, the nearest; the ranges of the others grow
+    as the logarithm does that reaches their end at `max_distance`. The last takes what is
+    beyond too.
+
+    Parameters
+    ----------
+    num_heads : int
+        Number of heads, H.
+    num_buckets : int, default 32
+        How many numbers each head learns, an even one.
+    max_distance : int, default 128
+        Where the ranges end, greater than the number of the nearest.
+    bidirectional : bool, default True
+        Whether keys ahead of a query have half of the buckets, as in an encoder. If not,
+        they share that of the query's own place: a decoder's mask hides them.
+
+    Raises
+    ------
+    ValueError
+        If a number is too small, or `num_buckets` cannot be halved as it must; when
+        called, if `num_heads` is another.
+    TypeError
+        If a number is not a whole one.
+
+    References
+    ----------
+    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+    Transformer", 2019, arXiv:1910.10683, section 2.1; the ranges as in its authors' code.
+
+    Examples
+    --------
+    Distances 0 and 1 have buckets of their own, 2 and 3 share one:
+
+    >>> from attn_examples import MultiHeadAttention, T5Bias, biased, dot
+    >>> bias = T5Bias(3, num_buckets=4, max_distance=8, bidirectional=False)
+    >>> bias.buckets(5, 5)[-1]  # of the last query, and keys 0 to 4
+    tensor([3, 2, 2, 1, 0])
+    >>> layer = MultiHeadAttention(12, 3, score=dot, positions=biased(bias))
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        num_buckets: int = 32,
+        max_distance: int = 128,
+        *,
+        bidirectional: bool = True,
+    ) -> None:
+        super().__init__()
+        check_count("num_heads", num_heads)
+        parts = 4 if bidirectional else 2
+        check_count("num_buckets", num_buckets, least=parts)
+        check_count("max_distance", max_distance)
+        if num_buckets % 2:
+            raise ValueError(f"num_buckets ({num_buckets}) must be even")
+        refuse_below("max_distance", max_distance, num_buckets // parts + 1)
+        self.num_buckets = num_buckets
+        self.max_distance = max_distance
+        self.bidirectional = bidirectional
+        self.weight = nn.Parameter(torch.randn(num_buckets, num_heads) * 0.02)
+
+    def buckets(
+        self,
+        query_len: int,
+        key_len: int,
+        *,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Return the bucket of each query and key, whole numbers (L, S).
+
+        The last query stands where the last key does.
+        """
+        behind = _distance(query_len, key_len, device)
+        count = self.num_buckets // 2 if self.bidirectional else self.num_buckets
+        first = count * (behind < 0) if self.bidirectional else 0
+        far = behind.abs() if self.bidirectional else behind.clamp(min=0)
+        exact = count // 2  # so many distances have a bucket of their own
+        # 0 at the distance `exact`, 1 at `max_distance`
+        share = (far.clamp(min=exact).double() / exact).log() / math.log(
+            self.max_distance / exact
+        )
+        shared = (exact + (share * (count - exact)).long()).clamp(max=count - 1)
+        return first + torch.where(far < exact, far, shared)
+
+    def forward(
+        self,
+        num_heads: int,
+        query_len: int,
+        key_len: int,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Return the bias, (H, L, S), as `biased` asks for it."""
+        refuse_num_heads(num_heads, self.weight.shape[-1])
+        numbers = self.buckets(query_len, key_len, device=device)
+        return self.weight[numbers].movedim(-1, 0).to(dtype or self.weight.dtype)
 
 
 def biased(

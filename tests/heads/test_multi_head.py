@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, LlamaConfig
+from transformers import BertConfig, LlamaConfig, SmolLM3Config
 from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.smollm3.modeling_smollm3 import SmolLM3Attention
 
 from attn_examples import (
     CausalSelfAttention,
@@ -636,3 +637,70 @@ def test_without_weights_the_table_of_scores_is_never_kept(kind: str) -> None:
 
     assert largest_kept(need_weights=True) >= L * L
     assert largest_kept(need_weights=False) < L * L
+
+
+# No positions: what shows without them, and what does not
+
+
+def test_without_positions_equals_smollm3() -> None:
+    """Its every fourth layer has none, where the others have rotary ones."""
+    settings: Any = {"attn_implementation": "sdpa"}  # the eager one normalizes in float32
+    config = SmolLM3Config(
+        hidden_size=E,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        num_hidden_layers=1,
+        no_rope_layers=[0],
+        **settings,
+    )
+    theirs: Any = SmolLM3Attention(config, layer_idx=0).double().eval()
+    ours = MultiHeadAttention(E, 6, 2, positions=None, bias=False).double()
+    state = theirs.state_dict()
+    ours.load_state_dict({name.replace("o_proj", "out_proj"): p for name, p in state.items()})
+    x = randn(N, L, E, grad=True)
+    expected, _ = theirs(x, None, None)
+    output, _ = ours(x, is_causal=True)
+    same(output, expected)
+    same(gradients(output, x)[0], gradients(expected, x)[0])
+
+
+def test_without_positions_equals_torch() -> None:
+    """Shuffled tokens give shuffled outputs, ours and torch's; not under a causal mask."""
+    theirs = nn.MultiheadAttention(E, H, batch_first=True).double()
+    ours = MultiHeadAttention.from_torch(theirs)
+    assert ours.positions is None
+    x, order = randn(N, L, E), torch.tensor([3, 0, 4, 1, 2])
+    shuffled = x[:, order]
+    same(ours(shuffled)[0], theirs(x, x, x)[0][:, order])
+    past = ~causal_mask(L)
+    expected, _ = theirs(shuffled, shuffled, shuffled, attn_mask=past)
+    same(ours(shuffled, is_causal=True)[0], expected)
+    assert not torch.allclose(expected, theirs(x, x, x, attn_mask=past)[0][:, order], atol=1e-3)
+
+
+@given(st.permutations(range(L)))
+def test_without_positions_the_outputs_go_where_the_tokens_go(order: list[int]) -> None:
+    module, x = MultiHeadAttention(E, H).double(), randn(N, L, E)
+    same(module(x[:, order])[0], module(x)[0][:, order])
+
+
+@given(st.permutations(range(L - 1)))
+def test_a_causal_mask_alone_shows_what_is_before_but_not_in_which_order(order: list[int]) -> None:
+    """One layer sees the set of what came before: it may be shuffled."""
+    module, x = MultiHeadAttention(E, H).double(), randn(N, L, E)
+    shuffled = torch.cat((x[:, order], x[:, -1:]), 1)
+    same(module(shuffled, is_causal=True)[0][:, -1], module(x, is_causal=True)[0][:, -1])
+
+
+@given(st.integers(1, 12))
+def test_a_causal_mask_counts_from_a_first_token(length: int) -> None:
+    """After Kazemnejad et al., theorem 1: equal scores, and a value of the first token alone."""
+    module = MultiHeadAttention(2, 1, bias=False).double()
+    with torch.no_grad():
+        module.q_proj.weight.zero_()
+        for projection in (module.v_proj, module.out_proj):
+            projection.weight.copy_(torch.eye(2))
+        x = torch.zeros(1, length, 2).double()
+        x[:, 0, 0] = 1.0
+        output, _ = module(x, is_causal=True)
+    same(output[0, :, 0], 1.0 / torch.arange(1, length + 1).double())

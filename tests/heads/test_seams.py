@@ -252,6 +252,31 @@ def test_a_bias_at_the_call(x: Tensor, shape: tuple[int, ...], need_weights: boo
     same(output, merge(module, sdpa(None, *project(module, x), attn_mask=added)))
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("shape", [(N, H, L, L), (H, L, L), (N, 1, 1, L), (1, L)])
+def test_positions_may_bias_each_sequence_on_its_own(
+    x: Tensor, shape: tuple[int, ...], need_weights: bool
+) -> None:
+    added = randn(*shape)
+    module = MultiHeadAttention(E, H, G, head_dim=D, positions=lambda q, k, _: (2 * q, k, added))
+    module = module.double()
+    queries, keys, values = project(module, x)
+    output, _ = module(x, need_weights=need_weights)
+    same(output, merge(module, sdpa(None, 2 * queries, keys, values, attn_mask=added)))
+
+
+def test_refuses_a_bias_of_positions_that_is_for_other_scores(x: Tensor) -> None:
+    for shape in ((3, N, H, L, L), (N, L, L), (H, L, S)):
+        wrong = randn(*shape)
+        module = MultiHeadAttention(E, H, head_dim=D, positions=lambda q, k, _: (q, k, wrong))  # noqa: B023
+        sentence = (
+            f"the bias of positions has shape {shape} but must broadcast to the scores, "
+            "(2, 6, 5, 5)"
+        )
+        with pytest.raises(ValueError, match=says(sentence)):
+            module.double()(x)
+
+
 # -- The cache ------------------------------------------------------------------------
 
 

@@ -37,6 +37,14 @@ def test_sinusoidal_far_positions_are_exact() -> None:
     torch.testing.assert_close(ours, torch.tensor(by_hand), rtol=0, atol=1e-7)
 
 
+def test_sinusoidal_may_start_anywhere() -> None:
+    table = sinusoidal(9, 12, dtype=torch.float64)
+    same(sinusoidal(4, 12, start=5, dtype=torch.float64), table[5:])
+    behind = sinusoidal(9, 12, start=-8, dtype=torch.float64).flip(0)  # 0, -1, -2, ...
+    same(behind[:, 0::2], -table[:, 0::2])
+    same(behind[:, 1::2], table[:, 1::2])
+
+
 def test_sinusoidal_shifts_by_turning() -> None:
     table = sinusoidal(50, 12, dtype=torch.float64)
     products = table @ table.T

@@ -7,23 +7,29 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from transformers import T5Config
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.t5.modeling_t5 import T5Attention
 
 from attn_examples import (
     MultiHeadAttention,
+    T5Bias,
     alibi,
     attention,
     biased,
     causal_mask,
+    dot,
     scaled_dot,
     with_bias,
 )
-from tests.conftest import randn, same, says
+from tests.conftest import gradients, randn, same, says
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
-    from x_transformers.x_transformers import AlibiPositionalBias
+    from x_transformers.x_transformers import AlibiPositionalBias, RelativePositionBias
 
 L, S = 5, 7
 HEADS = [1, 2, 3, 6, 8, 12, 17]
@@ -93,6 +99,78 @@ def test_biased_equals_torch() -> None:
         same(output, their)
 
 
+# T5's buckets
+
+# L, S, buckets, and where the last begins
+RANGES = [(L, S, 8, 6), (1, S, 4, 3), (S, L, 8, 128), (300, 300, 32, 128), (1, 900, 64, 800)]
+ranges = pytest.mark.parametrize(("length", "key_len", "buckets", "far"), RANGES)
+both_ways = pytest.mark.parametrize("bidirectional", [True, False])
+
+
+def t5(length: int, buckets: int, far: int, bidirectional: bool) -> tuple[T5Bias, T5Attention]:
+    config = T5Config(
+        d_model=12,
+        d_kv=4,
+        num_heads=3,
+        relative_attention_num_buckets=buckets,
+        relative_attention_max_distance=far,
+        is_decoder=not bidirectional,
+    )
+    theirs = T5Attention(config, has_relative_attention_bias=True, layer_idx=0).double().eval()
+    ours = T5Bias(3, buckets, far, bidirectional=bidirectional).double()
+    ours.load_state_dict(theirs.relative_attention_bias.state_dict())
+    return ours, theirs
+
+
+@both_ways
+@ranges
+def test_t5_bias_equals_transformers(
+    length: int, key_len: int, buckets: int, far: int, bidirectional: bool
+) -> None:
+    ours, theirs = t5(length, buckets, far, bidirectional)
+    compute_bias: Any = theirs.compute_bias
+    expected = compute_bias(length, key_len, past_seen_tokens=key_len - length)[0]
+    bias = ours(3, length, key_len)
+    same(bias, expected)
+    table = theirs.relative_attention_bias.weight
+    same(gradients(bias, ours.weight)[0], gradients(expected, table)[0])
+
+
+@both_ways
+@ranges
+def test_t5_bias_equals_x_transformers(
+    length: int, key_len: int, buckets: int, far: int, bidirectional: bool
+) -> None:
+    theirs = RelativePositionBias(1.0, not bidirectional, buckets, far, heads=3).double()
+    ours = T5Bias(3, buckets, far, bidirectional=bidirectional).double()
+    ours.load_state_dict(theirs.relative_attention_bias.state_dict())
+    same(ours(3, length, key_len), theirs(length, key_len))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 2000), st.booleans())
+def test_every_t5_bucket_is_theirs(pairs: int, more: int, bidirectional: bool) -> None:
+    """They take the logarithm in float32, we in float64: no distance falls elsewhere."""
+    buckets = 4 * pairs
+    far = buckets // (4 if bidirectional else 2) + more
+    ours = T5Bias(1, buckets, far, bidirectional=bidirectional).buckets(2500, 2500)
+    behind = torch.arange(2500)
+    bucket: Any = T5Attention._relative_position_bucket
+    for row, ahead in ((ours[-1].flip(0), -behind), (ours[0], behind)):
+        theirs = bucket(ahead, bidirectional, buckets, far)
+        assert torch.equal(row, theirs)
+
+
+def test_a_layer_with_t5_bias_equals_transformers() -> None:
+    bias, theirs = t5(L, 8, 6, True)
+    ours = MultiHeadAttention(12, 3, score=dot, bias=False, positions=biased(bias)).double()
+    for mine, their in (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("out_proj", "o")):
+        ours.get_submodule(mine).load_state_dict(theirs.get_submodule(their).state_dict())
+    x = randn(2, L, 12)
+    # theirs normalizes in float32
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
@@ -114,6 +192,25 @@ def test_biased_equals_torch() -> None:
             lambda: biased(3),  # type: ignore[arg-type]
             TypeError,
             "bias (3) must be callable: a function or a module",
+        ),
+        (lambda: T5Bias(0), ValueError, "num_heads (0) must be at least 1"),
+        (lambda: T5Bias(2, 2), ValueError, "num_buckets (2) must be at least 4"),
+        (lambda: T5Bias(2, 7), ValueError, "num_buckets (7) must be even"),
+        (
+            lambda: T5Bias(2, 0, bidirectional=False),
+            ValueError,
+            "num_buckets (0) must be at least 2",
+        ),
+        (lambda: T5Bias(2, 32, 8), ValueError, "max_distance (8) must be at least 9"),
+        (
+            lambda: T5Bias(2, 32, 16, bidirectional=False),
+            ValueError,
+            "max_distance (16) must be at least 17",
+        ),
+        (
+            lambda: T5Bias(1)(3, L, S),
+            ValueError,
+            "positions were made for num_heads 1 but meet 3 heads: make them for as many",
         ),
     ],
 )
