@@ -149,6 +149,8 @@ def paged() -> a.PagedKVCache:
 
 def causal(query: Tensor, key: Tensor) -> Tensor:
     return a.causal_mask(query.shape[-2], key.shape[-2], device=query.device)
+
+
 def of_pair(make: Callable[..., Tensor], *more: int) -> Build:
     """Make a mask of a query's and a key's length."""
     return lambda i: Call(OfLengths(make, *more), *i.pair())
@@ -227,8 +229,6 @@ def placed(i: Inputs, positions: Any) -> Call:
     """Call a layer that has positions."""
     return Call(module(i, a.MultiHeadAttention(12, 3, positions=positions)), i.sequence())
 
-
-Build = Callable[[Inputs], Call]
 
 CALLS: dict[str, Build] = {
     "attention": lambda i: Call(a.attention, *i.of_heads()),

@@ -51,7 +51,7 @@ MECHANISMS = (
             "compressed KV cache",
             "weight absorption",
         ],
-        "cost": "a cache of latent_dim + rope_dim numbers for each token, whatever H is",
+        "cost": "less: a cache of latent_dim + rope_dim numbers for each token, whatever H is",
         "used_in": {"DeepSeek-V2": "deepseek2024", "DeepSeek-V3": "deepseek2024b"},
         "thumbnail": "torch.arange(12) < torch.tensor([[12], [6], [2], [3]])",
     },

@@ -40,7 +40,7 @@ MECHANISMS = (
         "call": "DifferentialAttention",
         "changes": "the map of one head less that of another",
         "page": "types/heads/mixed#differential",
-        "papers": ["ye2024diff"],
+        "papers": ["ye2024"],
         "oracles": {
             "transformers.models.diffllama.modeling_diffllama.DiffLlamaAttention": (
                 "test_differential_equals_diffllama"
@@ -72,7 +72,6 @@ MECHANISMS = (
         },
         "words": ["gated attention", "output gate", "SDPA output gate"],
         "cost": "more: a projection as large as that of the queries",
-        "used_in": {"Qwen3-Next": "qwen2025next"},
         "thumbnail": "attention(query, key, value)[0][:, :8].mul(4).sigmoid()",
     },
 )

@@ -104,7 +104,7 @@ MECHANISMS = (
             ),
         },
         "words": ["NoPE", "no positional encoding", "no positional embeddings"],
-        "cost": "nothing",
+        "cost": "the same",
         "used_in": {"Command A": "cohere2025"},
         "thumbnail": "causal_mask(8) / torch.arange(1, 9)[:, None]",
     },

@@ -26,7 +26,7 @@ MECHANISMS = (
             "by hand": "test_with_temperature_equals_the_loop",
         },
         "words": ["softmax temperature", "tau", "sharpness"],
-        "cost": "no parameters; one division for each score",
+        "cost": "more: no parameters; one division for each score",
         "thumbnail": "with_temperature(softmax, 0.25)(scaled_dot(query, key))",
     },
     {
@@ -40,7 +40,7 @@ MECHANISMS = (
             "by hand": "test_hardmax_equals_the_loop",
         },
         "words": ["argmax attention", "one-hot", "hardmax", "winner takes all"],
-        "cost": "no parameters and no exponential; no gradient for queries and keys",
+        "cost": "the same: no parameters and no exponential; no gradient for queries and keys",
         "thumbnail": "attention(query, key, value, normalize=hardmax)[1]",
     },
     {
@@ -59,7 +59,7 @@ MECHANISMS = (
             "Gumbel-max trick",
             "sampling",
         ],
-        "cost": "no parameters; a random number for each score",
+        "cost": "more: no parameters; a random number for each score",
         "thumbnail": "with_gumbel(hardmax)(scaled_dot(query, key))",
     },
     {
@@ -75,7 +75,7 @@ MECHANISMS = (
             "torch.nn.functional.gumbel_softmax": "test_gumbel_softmax_equals_torch",
         },
         "words": ["straight-through estimator", "STE", "biased gradient"],
-        "cost": "no parameters; both normalizers",
+        "cost": "more: no parameters; both normalizers",
         "thumbnail": "straight_through(hardmax, softmax)(scaled_dot(query, key))",
     },
 )

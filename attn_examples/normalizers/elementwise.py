@@ -21,7 +21,7 @@ MECHANISMS = (
             "by hand": "test_sigmoid_equals_the_loop",
         },
         "words": ["sigmoid self-attention", "FlashSigmoid", "logistic function"],
-        "cost": "no parameters; a count instead of a sum for each row",
+        "cost": "the same: no parameters; a count instead of a sum for each row",
         "thumbnail": "attention(query, key, value, normalize=sigmoid)[1]",
     },
     {
@@ -35,7 +35,7 @@ MECHANISMS = (
             "by hand": "test_relu_over_length_equals_the_loop",
         },
         "words": ["ReLU attention", "rectified attention", "relu / seqlen"],
-        "cost": "no parameters and no exponential; a count instead of a sum for each row",
+        "cost": "the same: no parameters and no exponential; a count instead of a sum for each row",
         "thumbnail": "attention(query, key, value, normalize=relu_over_length)[1]",
     },
 )

@@ -45,7 +45,7 @@ MECHANISMS = (
             "quiet attention",
             "add_zero_attn",
         ],
-        "cost": "no parameters; one more key for each query",
+        "cost": "more: no parameters; one more key for each query",
         "thumbnail": "softmax_one(scaled_dot(query, key) - 2)",
     },
 )

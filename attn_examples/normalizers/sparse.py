@@ -26,7 +26,7 @@ MECHANISMS = (
             "projection onto the simplex",
             "exact zeros",
         ],
-        "cost": "no parameters; a sort of each row",
+        "cost": "more: no parameters; a sort of each row",
         "thumbnail": "attention(query, key, value, normalize=sparsemax)[1]",
     },
     {
@@ -41,7 +41,7 @@ MECHANISMS = (
             "by hand": "test_entmax15_equals_the_loop",
         },
         "words": ["entmax", "alpha-entmax", "Tsallis entropy"],
-        "cost": "no parameters; a sort of each row",
+        "cost": "more: no parameters; a sort of each row",
         "thumbnail": "attention(query, key, value, normalize=entmax15)[1]",
     },
 )

@@ -43,7 +43,7 @@ MECHANISMS = (
             "x_transformers.attend.Attend": "test_with_sink_equals_x_transformers",
         },
         "words": ["attention sink", "sink logit", "learned bias in the denominator"],
-        "cost": "one parameter for each head; one more key for each query",
+        "cost": "more: one parameter for each head; one more key for each query",
         "used_in": {"gpt-oss": "openai2025"},
         "thumbnail": "with_sink(softmax, torch.tensor(1.0))(scaled_dot(query, key))",
     },

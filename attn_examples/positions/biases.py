@@ -65,7 +65,7 @@ MECHANISMS = (
             ),
         },
         "words": ["T5 bias", "relative position buckets", "relative_attention_bias"],
-        "cost": "one number for each bucket and head; one addition for each score",
+        "cost": "more: one number for each bucket and head; one addition for each score",
         "used_in": {"T5": "raffel2019"},
         "thumbnail": "T5Bias(1, num_buckets=8, max_distance=8).buckets(8, 8)",
     },

@@ -32,7 +32,7 @@ MECHANISMS = (
             "relative positions",
             "relative_key",
         ],
-        "cost": "2k + 1 vectors; one more product for each query and distance",
+        "cost": "more: 2k + 1 vectors; one more product for each query and distance",
         "used_in": {"Music Transformer": "huang2018"},
         "thumbnail": (
             "(torch.arange(8) - torch.arange(8)[:, None]).clamp(-2, 2).float()"
@@ -53,7 +53,7 @@ MECHANISMS = (
             ".Wav2Vec2ConformerSelfAttention": "test_transformer_xl_equals_conformer",
         },
         "words": ["relative sinusoids", "relative shift", "rel_shift", "XLNet"],
-        "cost": "one projection and two vectors a head; a product for each distance",
+        "cost": "more: one projection and two vectors a head; a product for each distance",
         "used_in": {"XLNet": "yang2019"},
         "thumbnail": "sinusoidal(8, 32) @ sinusoidal(8, 32).mT",
     },
@@ -72,7 +72,7 @@ MECHANISMS = (
             ),
         },
         "words": ["DeBERTa", "disentangled attention", "c2p", "p2c"],
-        "cost": "2k vectors, two projections; two more products for each score",
+        "cost": "more: 2k vectors, two projections; two more products for each score",
         "used_in": {"DeBERTa": "he2020"},
         "thumbnail": (
             "(key @ sinusoidal(16, 32, start=-8).mT).gather(-1, "

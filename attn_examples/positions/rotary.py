@@ -39,7 +39,7 @@ MECHANISMS = (
             ),
         },
         "words": ["rotary position embedding", "rotary embeddings", "RoFormer"],
-        "cost": "no parameters; queries and keys are turned once, whatever the length",
+        "cost": "more: no parameters; queries and keys are turned once, whatever the length",
         "used_in": {
             "PaLM": "chowdhery2022",
             "LLaMA": "touvron2023",
@@ -73,7 +73,7 @@ MECHANISMS = (
             "half-split",
             "partial rotary",
         ],
-        "cost": "no parameters; six operations for each pair of numbers",
+        "cost": "more: no parameters; six operations for each pair of numbers",
         "thumbnail": (
             "rotated(torch.eye(8)[:, None].expand(8, 2, 8), rotary_frequencies(8))"
             "[:, 1].T.abs()"
@@ -92,7 +92,7 @@ MECHANISMS = (
             ),
         },
         "words": ["inv_freq", "rope_theta", "RoPE base"],
-        "cost": "half as many numbers as a head is wide",
+        "cost": "the same: half as many numbers as a head is wide",
         "used_in": {"Llama 3": "grattafiori2024"},
         "thumbnail": "(torch.arange(8)[:, None] * rotary_frequencies(16)).cos()",
     },
@@ -118,7 +118,7 @@ MECHANISMS = (
             "vision",
             "Qwen2-VL",
         ],
-        "cost": "no parameters; as on one axis",
+        "cost": "more: no parameters; as on one axis",
         "thumbnail": (
             "(lambda q: (q[40] @ q.T).view(9, 9))(rotated(query[:1].expand(81, -1), "
             "axial_frequencies(32), torch.cartesian_prod(torch.arange(9), torch.arange(9))))"

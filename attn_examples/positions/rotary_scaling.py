@@ -40,7 +40,7 @@ MECHANISMS = (
             ),
         },
         "words": ["PI", "linear scaling", "rope_scaling", "longer context"],
-        "cost": "nothing: other frequencies",
+        "cost": "the same: other frequencies",
         "thumbnail": (
             "torch.arange(8, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
@@ -65,7 +65,7 @@ MECHANISMS = (
             ),
         },
         "words": ["NTK", "dynamic NTK", "base rescaling", "bloc97", "longer context"],
-        "cost": "nothing: other frequencies",
+        "cost": "the same: other frequencies",
         "thumbnail": (
             "torch.arange(8, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
@@ -85,7 +85,7 @@ MECHANISMS = (
             "by hand": "test_yarn_equals_the_loop",
         },
         "words": ["NTK-by-parts", "beta_fast", "beta_slow", "longer context"],
-        "cost": "nothing: other frequencies, and scores multiplied by one number",
+        "cost": "the same: other frequencies, and scores multiplied by one number",
         "thumbnail": (
             "torch.arange(8, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
@@ -105,7 +105,7 @@ MECHANISMS = (
             "by hand": "test_the_attention_factor_divides_by_a_temperature",
         },
         "words": ["mscale", "attention temperature", "attention_factor"],
-        "cost": "nothing: it is in the sines and cosines",
+        "cost": "the same: it is in the sines and cosines",
         "thumbnail": (
             "torch.arange(12, 0, -1)[:, None] <= torch.tensor("
             "[5 * yarn_attention_factor(2.0**n) ** 2 for n in range(8)])"
@@ -124,7 +124,7 @@ MECHANISMS = (
             "by hand": "test_llama3_scaling_equals_the_ramp_of_yarns_paper",
         },
         "words": ["Llama 3.1", "low_freq_factor", "high_freq_factor", "longer context"],
-        "cost": "nothing: other frequencies",
+        "cost": "the same: other frequencies",
         "thumbnail": (
             "torch.arange(8, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
