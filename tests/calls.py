@@ -193,6 +193,16 @@ CALLS: dict[str, Build] = {
     "Additive": lambda i: Call(module(i, a.Additive(12, 10, 8)), i.sequence(), i.context()),
     "with_bias": lambda i: Call(biased, *i.pair(), i.bias()),
     "softcapped": lambda i: Call(a.softcapped(a.scaled_dot, 2.0), *i.pair()),
+    "QKNorm": lambda i: Call(module(i, a.QKNorm(16)), *i.pair()),
+    "qk_normed": lambda i: Call(
+        module(
+            i,
+            a.MultiHeadAttention(
+                12, 3, positions=a.qk_normed(nn.RMSNorm(4, 1e-6), nn.RMSNorm((3, 4), 1e-6))
+            ),
+        ),
+        i.sequence(),
+    ),
     "causal_mask": lambda i: Call(causal, *i.pair()),
     "sliding_window_mask": lambda i: Call(window, *i.pair()),
     "padding_mask": lambda i: Call(padding, i.lengths(), i.context()),

@@ -11,15 +11,16 @@ Some positions are added to the tokens, before attention. Those that act inside 
 `query` is (..., H, L, head_dim) and `key` (..., G, S, head_dim), before a cache takes it.
 Key j stands at position offset + j: with a cache, offset is how many keys it holds, else
 0. The last query stands where the last key does, as in `causal_mask`. Positions may turn
-both (rotary) and may return a bias for the scores of all keys, (H, L, offset + S) (ALiBi,
+both (rotary), may normalize them first (QK-norm), and may return a bias for the scores of all keys, (H, L, offset + S) (ALiBi,
 T5), or None.
 """
 
 from typing import TYPE_CHECKING
 
-from attn_examples.positions import absolute, biases
+from attn_examples.positions import absolute, biases, norms
 from attn_examples.positions.absolute import *
 from attn_examples.positions.biases import *
+from attn_examples.positions.norms import *
 
 if not TYPE_CHECKING:  # mypy reads no sum, and takes what the stars bring
-    __all__ = absolute.__all__ + biases.__all__
+    __all__ = absolute.__all__ + biases.__all__ + norms.__all__
