@@ -11,8 +11,8 @@ Some positions are added to the tokens, before attention. Those that act inside 
 `query` is (..., H, L, head_dim) and `key` (..., G, S, head_dim), before a cache takes it.
 Key j stands at position offset + j: with a cache, offset is how many keys it holds, else
 0. The last query stands where the last key does, as in `causal_mask`. Positions may turn
-both (rotary), may normalize them first (QK-norm), and may return a bias for the scores of all keys, (H, L, offset + S) (ALiBi,
-T5), or None.
+both (rotary), may normalize them first (QK-norm), and may return a bias for the scores of
+all keys, (H, L, offset + S) (ALiBi, T5), or None.
 """
 
 from typing import TYPE_CHECKING

@@ -28,6 +28,7 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": (
                 "test_with_bias_equals_torch_with_a_float_mask"
             ),
+            "x_transformers.attend.Attend": "test_with_bias_equals_x_transformers",
         },
         "words": ["attention bias", "additive mask", "float mask"],
         "cost": "more: an addition for each score",
@@ -43,6 +44,7 @@ MECHANISMS = (
             "transformers.models.gemma2.modeling_gemma2.eager_attention_forward": (
                 "test_softcapped_equals_gemma2"
             ),
+            "x_transformers.attend.Attend": "test_softcapped_equals_x_transformers",
         },
         "words": ["logit soft-capping", "softcap", "tanh clipping", "Gemma 2"],
         "cost": "more: a tanh for each score",

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import T5Config
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.t5.modeling_t5 import T5Attention
 
 from attn_examples import (
     MultiHeadAttention,
@@ -16,6 +18,7 @@ from attn_examples import (
     attention,
     biased,
     causal_mask,
+    dot,
     scaled_dot,
     with_bias,
 )
@@ -91,6 +94,29 @@ def test_biased_equals_torch() -> None:
     expected = theirs(x, x, x, attn_mask=bias.repeat(2, 1, 1), average_attn_weights=False)
     for output, their in zip(ours(x), expected, strict=True):
         same(output, their)
+
+
+@pytest.mark.parametrize("head_dim", [4, 5])
+def test_biased_equals_t5(head_dim: int) -> None:
+    settings: Any = {"attn_implementation": "eager", "relative_attention_num_buckets": 4}
+    config = T5Config(d_model=12, d_kv=head_dim, num_heads=3, dropout_rate=0.0, **settings)
+    theirs: Any = T5Attention(config, has_relative_attention_bias=True).double()
+
+    def bias(num_heads: int, query_len: int, key_len: int, **_: Any) -> Tensor:
+        made: Tensor = theirs.compute_bias(query_len, key_len)
+        return made.squeeze(0)
+
+    ours = MultiHeadAttention(
+        12, 3, head_dim=head_dim, score=dot, positions=biased(bias), bias=False
+    ).double()
+    pairs = {"q_proj": theirs.q, "k_proj": theirs.k, "v_proj": theirs.v, "out_proj": theirs.o}
+    ours.load_state_dict({f"{name}.weight": part.weight for name, part in pairs.items()})
+    x = randn(2, L, 12)
+    expected, _, their_weights = theirs(x)
+    output, weights = ours(x)
+    assert weights is not None
+    same(output, expected)
+    same(weights, their_weights)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_qk_normed_equals_olmo2(monkeypatch: Any) -> None:
 
 def test_without_gains_it_is_the_cosine_times_the_root_of_the_width() -> None:
     x = randn(N, L, E)
-    plain = {"eps": 0.0, "elementwise_affine": False}
+    plain: Any = {"eps": 0.0, "elementwise_affine": False}
     norms: Any = qk_normed(nn.RMSNorm(D, **plain), nn.RMSNorm(D, **plain))
     ours = MultiHeadAttention(E, 3, positions=norms).double()
     expected = MultiHeadAttention(
@@ -113,6 +113,7 @@ def test_positions_come_after_the_norms_and_the_values_stay() -> None:
 
     query, key = randn(N, H, L, D), randn(N, G, S, D)
     *_, bias = qk_normed(torch.zeros_like, torch.ones_like, positions)(query, key, 3)
+    assert bias is not None
     assert torch.equal(bias, torch.ones(()))
     ((got_query, got_key, offset),) = asked
     assert torch.equal(got_query, torch.zeros_like(query))
