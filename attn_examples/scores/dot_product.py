@@ -51,7 +51,7 @@ MECHANISMS = (
         "name": "cosine",
         "call": "cosine",
         "changes": "the cosine of the angle between them",
-        "page": "types/scores/dot-product#cosine",
+        "page": "types/scores/cosine",
         "papers": ["graves2014"],
         "oracles": {
             "torch.nn.functional.cosine_similarity": "test_cosine",

@@ -38,7 +38,7 @@ MECHANISMS = (
         "name": "soft cap",
         "call": "softcapped",
         "changes": "any score, bent so that none lies beyond a limit",
-        "page": "types/scores/scaled-dot-product#soft-cap",
+        "page": "types/scores/soft-cap",
         "papers": ["gemma2024"],
         "oracles": {
             "transformers.models.gemma2.modeling_gemma2.eager_attention_forward": (
