@@ -37,7 +37,8 @@ MECHANISMS = (
         "page": "concepts/four-steps",
         "papers": ["vaswani2017", "luong2015"],
         "oracles": {
-            "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"
+            "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch",
+            "x_transformers.attend.Attend": "test_attention_equals_x_transformers",
         },
         "words": ["attention mechanism", "query key value", "QKV", "soft attention"],
         "cost": "the same",
@@ -50,7 +51,10 @@ MECHANISMS = (
         "page": "formulas/scaled-dot-product",
         "papers": ["vaswani2017"],
         "oracles": {
-            "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch"
+            "torch.nn.functional.scaled_dot_product_attention": "test_equals_torch",
+            "transformers.models.llama.modeling_llama.eager_attention_forward": (
+                "test_equals_llama"
+            ),
         },
         "words": ["SDPA", "F.scaled_dot_product_attention"],
         "cost": "the same",

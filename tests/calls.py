@@ -262,6 +262,16 @@ CALLS: dict[str, Build] = {
     "fixed_mask": of_pair(a.fixed_mask, 3, 1),
     "global_mask": lambda i: Call(few, torch.arange(min(i.N, i.S), device=i.device), *i.pair()),
     "random_mask": of_pair(a.random_mask, 2),
+    "QKNorm": lambda i: Call(module(i, a.QKNorm(16)), *i.pair()),
+    "qk_normed": lambda i: Call(
+        module(
+            i,
+            a.MultiHeadAttention(
+                12, 3, positions=a.qk_normed(nn.RMSNorm(4, 1e-6), nn.RMSNorm((3, 4), 1e-6))
+            ),
+        ),
+        i.sequence(),
+    ),
     "padding_mask": lambda i: Call(padding, i.lengths(), i.context()),
     "prefix_mask": lambda i: Call(prefix, i.lengths(), *i.pair()),
     "query_padding_mask": lambda i: Call(query_padding, i.lengths().clamp(max=i.L), i.sequence()),

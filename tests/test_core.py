@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from functools import reduce
+import warnings
+from functools import partial, reduce
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.llama.modeling_llama import repeat_kv
+from transformers.models.llama.modeling_llama import eager_attention_forward, repeat_kv
 
 from attn_examples import attention, cosine, dot, scaled_dot_product_attention
 from attn_examples.core import share_heads
 from tests.conftest import gradients, randn, same, says
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
+    from x_transformers.attend import Attend
 
 INF = float("inf")
 
@@ -76,6 +81,54 @@ def test_equals_torch(
     torch.manual_seed(1)
     one_hot = torch.eye(S, dtype=torch.float64).expand(2, key.shape[1], S, S)
     same(weights, F.scaled_dot_product_attention(query, key, one_hot, **settings))
+
+
+def allowed_somewhere(*shape: int) -> Tensor:
+    """Allow each query its first key: what others do with a query that has none differs."""
+    return (torch.rand(shape) > 0.4).index_fill(-1, torch.tensor(0), True)
+
+
+@pytest.mark.parametrize(("L", "S"), [(5, 7), (7, 5), (1, 5)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_equals_x_transformers(L: int, S: int, masked: bool) -> None:
+    query, key, value = inputs(2, 3, L=L, S=S, grad=True)
+    mask = allowed_somewhere(2, 3, L, S) if masked else None
+    theirs = Attend(custom_attn_fn=partial(F.softmax, dim=-1))  # their own works in float32
+    expected, steps = theirs(query, key, value, mask=mask)
+    output, weights = attention(query, key, value, mask=mask)
+    same(output, expected)
+    same(weights, steps.post_softmax_attn)
+    for our_gradient, their_gradient in zip(
+        *(gradients(each, query, key, value) for each in (output, expected)), strict=True
+    ):
+        same(our_gradient, their_gradient)
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_llama(scale: float | None, masked: bool, monkeypatch: Any) -> None:
+    softmax = torch.softmax
+    # theirs normalizes in float32, whatever it is given
+    monkeypatch.setattr(nn.functional, "softmax", lambda x, dim, dtype: softmax(x, dim))
+    query = randn(2, 6, 5, 12, grad=True)
+    key, value = randn(2, 3, 7, 12, grad=True), randn(2, 3, 7, 6, grad=True)
+    mask = allowed_somewhere(5, 7) if masked else None
+    added = None if mask is None else torch.zeros(5, 7).double().masked_fill(~mask, -INF)
+    module: Any = nn.Identity()
+    module.num_key_value_groups = 2
+    expected, their_weights = eager_attention_forward(
+        module, query, key, value, added, scaling=12**-0.5 if scale is None else scale
+    )
+    output, weights = scaled_dot_product_attention(
+        query, key, value, mask, scale=scale, enable_gqa=True, need_weights=True
+    )
+    same(output, expected.transpose(1, 2))
+    same(weights, their_weights)
+    for our_gradient, their_gradient in zip(
+        *(gradients(each, query, key, value) for each in (output, expected.transpose(1, 2))),
+        strict=True,
+    ):
+        same(our_gradient, their_gradient)
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3), (2, 2, 3)])
@@ -152,16 +205,22 @@ def test_score_and_normalize_are_what_is_called() -> None:
     same(output, torch.einsum("nhls,nhse->nhle", weights, value))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_share_heads_equals_torch(groups: int) -> None:
+    query = randn(2, 6, 5, 12)
+    key, value = randn(2, groups, 7, 12, grad=True), randn(2, groups, 7, 8, grad=True)
+    ours, _ = attention(query, share_heads(query, key), share_heads(query, value))
+    expected = F.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+    same(ours, expected)
+    for our_gradient, their_gradient in zip(
+        *(gradients(each, key, value) for each in (ours, expected)), strict=True
+    ):
+        same(our_gradient, their_gradient)
+
+
 def test_share_heads_equals_transformers() -> None:
     query, shared = randn(2, 6, 5, 4), randn(2, 3, 7, 4)
     assert torch.equal(share_heads(query, shared), repeat_kv(shared, 2))
-
-
-@pytest.mark.parametrize("heads", [1, 2, 3, 6])
-def test_share_heads_equals_torch(heads: int) -> None:
-    query, key, value = randn(2, 6, 5, 4), randn(2, heads, 7, 4), randn(2, heads, 7, 3)
-    output, _ = attention(query, share_heads(query, key), share_heads(query, value))
-    same(output, F.scaled_dot_product_attention(query, key, value, enable_gqa=True))
 
 
 # What holds for every input

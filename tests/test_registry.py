@@ -14,6 +14,7 @@ from extensions.read.mechanisms import faults
 ROOT = Path(__file__).parent.parent
 DOT = "attn_examples/scores/dot_product.py"
 PAGE = "docs/types/scores/dot-product.md"
+COSINE = "docs/types/scores/cosine.md"
 TEST = "tests/scores/test_dot_product.py"
 
 
@@ -70,36 +71,36 @@ def change(project: Path, file: str, old: str, new: str) -> None:
         ),
         (
             DOT,
-            '"page": "types/scores/dot-product#cosine"',
+            '"page": "types/scores/cosine"',
             '"page": ""',
             [f"{DOT}: “cosine” has no page: write docs/types/scores/<its name>.md."],
         ),
         (
             DOT,
-            "types/scores/dot-product#cosine",
             "types/scores/cosine",
-            [f"{DOT}: “cosine” has no page: write docs/types/scores/cosine.md."],
+            "types/scores/angle",
+            [f"{DOT}: “cosine” has no page: write docs/types/scores/angle.md."],
         ),
         (
             PAGE,
-            "(cosine)=",
-            "(angle)=",
-            [f"{PAGE} has no line (cosine)= for “cosine”: add it."],
+            "(bilinear)=",
+            "(general)=",
+            [f"{PAGE} has no line (bilinear)= for “general, or bilinear”: add it."],
         ),
         (
             DOT,
-            "types/scores/dot-product#cosine",
+            "types/scores/dot-product#bilinear",
             "types/scores/dot-product",
             [
-                f"{DOT}: “cosine” and “dot” have one page, types/scores/dot-product: give one of "
-                f"them a label of its own."
+                f"{DOT}: “general, or bilinear” and “dot” have one page, types/scores/dot-product: "
+                f"give one of them a label of its own."
             ],
         ),
         (
-            PAGE,
+            COSINE,
             "graves2014",
             "henry2020",
-            [f"{PAGE} does not cite graves2014, the paper of “cosine”: cite it."],
+            [f"{COSINE} does not cite graves2014, the paper of “cosine”: cite it."],
         ),
         (
             DOT,
@@ -235,7 +236,7 @@ def test_what_is_missing_is_told(
 def test_a_page_needs_a_mechanism_and_a_step(project: Path) -> None:
     shutil.copy(project / PAGE, project / "docs/types/scores/more.md")
     shutil.copytree(project / "docs/types/scores", project / "docs/types/other")
-    change(project, DOT, "types/scores/dot-product#cosine", "types/other/dot-product#cosine")
+    change(project, DOT, "types/scores/dot-product#bilinear", "types/other/dot-product#bilinear")
     assert faults(project) == [
         "docs/types/other/dot-product.md stands in no step's folder: move it to "
         "docs/types/scores/.",

@@ -20,6 +20,7 @@ MECHANISMS = (
         "papers": ["shazeer2019"],
         "oracles": {
             "transformers.DynamicCache": "test_rotary_positions_and_a_cache_equal_llama",
+            "torch.nn.MultiheadAttention": "test_token_by_token_equals_torch_at_once",
         },
         "words": [
             "key-value cache",

@@ -26,6 +26,7 @@ MECHANISMS = (
         "papers": ["cheng2016", "lin2017"],
         "oracles": {
             "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
+            "transformers.models.bert.modeling_bert.BertSelfAttention": "test_one_head_equals_bert",
         },
         "words": [
             "intra-attention",
@@ -44,6 +45,7 @@ MECHANISMS = (
         "papers": ["vaswani2017"],
         "oracles": {
             "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
+            "torch.nn.MultiheadAttention": "test_one_head_equals_a_module_of_torch",
         },
         "words": ["masked self-attention", "decoder self-attention", "GPT"],
         "cost": "less: half of the scores, where a kernel skips the others",
@@ -58,6 +60,7 @@ MECHANISMS = (
         "papers": ["bahdanau2014", "vaswani2017"],
         "oracles": {
             "torch.nn.functional.scaled_dot_product_attention": "test_one_head_equals_torch",
+            "torch.nn.MultiheadAttention": "test_one_head_equals_a_module_of_torch",
         },
         "words": ["encoder-decoder attention", "source-target attention"],
         "cost": "the same: a score for each pair of the two sequences",

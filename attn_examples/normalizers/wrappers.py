@@ -25,7 +25,10 @@ MECHANISMS = (
         "changes": "any normalizer, then some weights dropped at random",
         "page": "concepts/four-steps#attention-dropout",
         "papers": ["srivastava2014"],
-        "oracles": {"torch.nn.functional.dropout": "test_dropped_equals_torch"},
+        "oracles": {
+            "torch.nn.functional.dropout": "test_dropped_equals_torch",
+            "by hand": "test_dropped_is_each_weight_dropped_or_divided",
+        },
         "words": ["attention dropout", "dropout_p"],
         "cost": "more: a random number for each weight, in training",
         "thumbnail": "dropped(softmax, 0.3)(scaled_dot(query, key))",

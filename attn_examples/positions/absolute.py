@@ -34,7 +34,10 @@ MECHANISMS = (
         "page": "formulas/positional-encoding#learned-position-vectors",
         "papers": ["gehring2017"],
         "oracles": {
-            "torch.nn.functional.embedding": "test_learned_positions_equal_torch"
+            "torch.nn.functional.embedding": "test_learned_positions_equal_torch",
+            "x_transformers.x_transformers.AbsolutePositionalEmbedding": (
+                "test_learned_positions_equal_x_transformers"
+            ),
         },
         "words": ["position embeddings", "positional embeddings"],
         "cost": "more: max_len · D parameters, and a vector added to each token",

@@ -45,7 +45,10 @@ MECHANISMS = (
         "changes": "any bias of the places of query and key, inside a module",
         "page": "types/positions/alibi#position-bias",
         "papers": ["raffel2019"],
-        "oracles": {"torch.nn.MultiheadAttention": "test_biased_equals_torch"},
+        "oracles": {
+            "torch.nn.MultiheadAttention": "test_biased_equals_torch",
+            "transformers.models.t5.modeling_t5.T5Attention": "test_biased_equals_t5",
+        },
         "words": ["relative position bias", "relative positions", "T5 bias"],
         "cost": "more: an addition for each score",
         "thumbnail": "alibi(2, 8)[0]",

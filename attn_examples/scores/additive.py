@@ -20,7 +20,10 @@ MECHANISMS = (
         "changes": "what a small network says",
         "page": "types/scores/additive",
         "papers": ["bahdanau2014"],
-        "oracles": {"by hand": "test_additive_is_the_loop_of_the_paper"},
+        "oracles": {
+            "by hand": "test_additive_is_the_loop_of_the_paper",
+            "torch.nn.functional.linear": "test_additive_is_one_layer_of_both_side_by_side",
+        },
         "words": ["Bahdanau attention", "concat attention", "MLP attention"],
         "cost": "more: a hidden layer for each pair of query and key",
         "used_in": {"RNNsearch": "bahdanau2014"},

@@ -25,7 +25,10 @@ MECHANISMS = (
         "changes": "the dot product",
         "page": "types/scores/dot-product",
         "papers": ["luong2015"],
-        "oracles": {"torch.einsum": "test_dot_sums_products"},
+        "oracles": {
+            "torch.einsum": "test_dot_sums_products",
+            "transformers.models.t5.modeling_t5.T5Attention": "test_dot_equals_t5",
+        },
         "words": ["Luong attention", "multiplicative attention"],
         "cost": "the same",
         "thumbnail": "attention(query, key, value, score=dot)[1]",
@@ -36,7 +39,10 @@ MECHANISMS = (
         "changes": "the dot product after a learned matrix",
         "page": "types/scores/dot-product#bilinear",
         "papers": ["luong2015"],
-        "oracles": {"torch.nn.functional.bilinear": "test_bilinear_equals_torch"},
+        "oracles": {
+            "torch.nn.functional.bilinear": "test_bilinear_equals_torch",
+            "by hand": "test_bilinear_is_the_loop_of_the_paper",
+        },
         "words": ["general attention", "bilinear attention"],
         "cost": "more: a matrix, applied to each key",
         "thumbnail": "attention(query, key, value, score=Bilinear(32, 32))[1]",
@@ -45,9 +51,12 @@ MECHANISMS = (
         "name": "cosine",
         "call": "cosine",
         "changes": "the cosine of the angle between them",
-        "page": "types/scores/dot-product#cosine",
+        "page": "types/scores/cosine",
         "papers": ["graves2014"],
-        "oracles": {"torch.nn.functional.cosine_similarity": "test_cosine"},
+        "oracles": {
+            "torch.nn.functional.cosine_similarity": "test_cosine",
+            "x_transformers.x_transformers.Attention": "test_cosine_equals_x_transformers",
+        },
         "words": ["cosine similarity", "content-based addressing"],
         "cost": "more: a norm for each query and each key",
         "used_in": {"Neural Turing Machine": "graves2014"},
@@ -60,7 +69,10 @@ MECHANISMS = (
         "page": "types/scores/scaled-dot-product",
         "papers": ["vaswani2017"],
         "oracles": {
-            "torch.nn.functional.scaled_dot_product_attention": "test_scaled_dot"
+            "torch.nn.functional.scaled_dot_product_attention": "test_scaled_dot",
+            "transformers.models.bert.modeling_bert.eager_attention_forward": (
+                "test_scaled_dot_equals_bert"
+            ),
         },
         "words": ["Transformer attention", "divide by sqrt d_k"],
         "cost": "the same",
@@ -151,16 +163,16 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
     return query * scale @ key.transpose(-2, -1)
 
 
-def cosine(query: Tensor, key: Tensor, *, beta: float = 1.0) -> Tensor:
+def cosine(query: Tensor, key: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
     """Score by the cosine of the angle between query and key, times `beta`.
 
     Parameters
     ----------
     query : Tensor, shape (..., L, E)
     key : Tensor, shape (..., S, E)
-    beta : float, default 1
-        Sharpness. Cosines lie in [-1, 1], so with `beta` 1 no weight can be more
-        than e**2 times another.
+    beta : float or Tensor, default 1
+        Sharpness; a tensor of no dimensions where it is learned, as in `QKNorm`. Cosines
+        lie in [-1, 1], so with `beta` 1 no weight can be more than e**2 times another.
 
     Returns
     -------

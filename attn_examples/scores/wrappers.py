@@ -28,6 +28,7 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": (
                 "test_with_bias_equals_torch_with_a_float_mask"
             ),
+            "x_transformers.attend.Attend": "test_with_bias_equals_x_transformers",
         },
         "words": ["attention bias", "additive mask", "float mask"],
         "cost": "more: an addition for each score",
@@ -37,12 +38,13 @@ MECHANISMS = (
         "name": "soft cap",
         "call": "softcapped",
         "changes": "any score, bent so that none lies beyond a limit",
-        "page": "types/scores/scaled-dot-product#soft-cap",
+        "page": "types/scores/soft-cap",
         "papers": ["gemma2024"],
         "oracles": {
             "transformers.models.gemma2.modeling_gemma2.eager_attention_forward": (
                 "test_softcapped_equals_gemma2"
             ),
+            "x_transformers.attend.Attend": "test_softcapped_equals_x_transformers",
         },
         "words": ["logit soft-capping", "softcap", "tanh clipping", "Gemma 2"],
         "cost": "more: a tanh for each score",

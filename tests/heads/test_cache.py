@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicSlidingWindowLayer
@@ -46,6 +46,20 @@ def test_rotary_positions_and_a_cache_equal_llama(x: Tensor, need_weights: bool)
         expected, _ = theirs(part, places, past.double().expand(N, 1, -1, -1), their_cache)
         output, _ = ours(part, is_causal=True, cache=cache, need_weights=need_weights)
         same(output, expected)
+
+
+@pytest.mark.parametrize("parts", [[1] * L, [3, 2]])
+def test_token_by_token_equals_torch_at_once(x: Tensor, parts: list[int]) -> None:
+    theirs = nn.MultiheadAttention(E, H, batch_first=True).double()
+    ours, cache = MultiHeadAttention.from_torch(theirs), KVCache()
+    expected, their_weights = theirs(x, x, x, attn_mask=~causal_mask(L), average_attn_weights=False)
+    start = 0
+    for part in torch.split(x, parts, dim=1):  # type: ignore[no-untyped-call]
+        stop = start + part.shape[1]
+        output, weights = ours(part, is_causal=True, cache=cache)
+        same(output, expected[:, start:stop])
+        same(weights, their_weights[:, :, start:stop, :stop])
+        start = stop
 
 
 POSITIONS: dict[str, Callable[[], Any]] = {

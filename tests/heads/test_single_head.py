@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import BertConfig
+from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from attn_examples import CausalSelfAttention, CrossAttention, SelfAttention, causal_mask
-from tests.conftest import same, says
+from tests.conftest import gradients, same, says
 from tests.heads.conftest import WRONG_KIND, misfit
 
 N, L, S, E = 2, 5, 7, 12
@@ -54,6 +56,58 @@ def test_one_head_equals_torch(
         same(output, expected)
         same(weights @ project("v_proj", source), expected)
         assert output.shape == (N, L, head_dim or E)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_head_equals_bert(x: Tensor, masked: bool) -> None:
+    settings: Any = {"attn_implementation": "eager"}
+    make: Any = BertSelfAttention
+    theirs = make(BertConfig(hidden_size=E, num_attention_heads=1, **settings)).double().eval()
+    ours = SelfAttention(E).double()
+    pairs = {"q_proj": "query", "k_proj": "key", "v_proj": "value"}
+    for mine, their in pairs.items():
+        nn.init.normal_(getattr(theirs, their).bias)
+        getattr(ours, mine).load_state_dict(getattr(theirs, their).state_dict())
+    mask = (torch.rand(N, L, L) > 0.4) | torch.eye(L, dtype=torch.bool) if masked else None
+    added = None
+    if mask is not None:
+        added = torch.zeros(N, 1, L, L).double().masked_fill(~mask.unsqueeze(1), float("-inf"))
+    x.requires_grad_()
+    expected, their_weights = theirs(x, added)
+    output, weights = ours(x, mask)
+    assert weights is not None
+    same(output, expected)
+    same(weights, their_weights.squeeze(1))
+    same(*(gradients(each, x)[0] for each in (output, expected)))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", [SelfAttention, CausalSelfAttention, CrossAttention])
+def test_one_head_equals_a_module_of_torch(
+    x: Tensor, context: Tensor, kind: Any, masked: bool
+) -> None:
+    crosses = kind is CrossAttention
+    source = context[..., :8] if crosses else x
+    ours = (kind(E, 8) if crosses else kind(E)).double()
+    width = source.shape[-1]
+    theirs: Any = nn.MultiheadAttention(E, 1, kdim=width, vdim=width, batch_first=True).double()
+    projections = ours.q_proj, ours.k_proj, ours.v_proj
+    with torch.no_grad():
+        theirs.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
+        if crosses:
+            for name, p in zip("qkv", projections, strict=True):
+                getattr(theirs, f"{name}_proj_weight").copy_(p.weight)
+        else:
+            theirs.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
+        theirs.out_proj.weight.copy_(torch.eye(E))  # ours has no projection of the output
+    allowed = torch.ones(N, L, source.shape[1], dtype=torch.bool)
+    if masked:
+        allowed = (torch.rand(allowed.shape) > 0.4).index_fill(-1, torch.tensor(0), True)
+    seen = allowed.tril() if kind is CausalSelfAttention else allowed
+    expected, their_weights = theirs(x, source, source, attn_mask=~seen)
+    output, weights = ours(*([x, source] if crosses else [x]), allowed if masked else None)
+    same(output, expected)
+    same(weights, their_weights)
 
 
 @pytest.mark.parametrize(

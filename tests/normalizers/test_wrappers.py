@@ -46,6 +46,18 @@ def test_dropped_equals_torch(dropout_p: float) -> None:
     same(ours[kept], scores.softmax(-1)[kept] / (1 - dropout_p))
 
 
+def test_dropped_is_each_weight_dropped_or_divided() -> None:
+    scores = randn(2, 3, 5, 7)
+    torch.manual_seed(1)
+    ours = dropped(softmax, 0.4)(scores)
+    torch.manual_seed(1)
+    stays = torch.empty_like(scores).bernoulli_(0.6).flatten().tolist()
+    weights = scores.softmax(-1).flatten().tolist()
+    by_hand = [w / 0.6 if stay else 0.0 for w, stay in zip(weights, stays, strict=True)]
+    same(ours.flatten(), torch.tensor(by_hand, dtype=torch.float64))
+    assert 0 < sum(stays) < len(stays)
+
+
 def test_dropped_by_0_is_the_normalizer_itself() -> None:
     assert dropped(softmax, 0.0) is softmax
     assert dropped(softmax, 0) is softmax

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,10 @@ from transformers.models.xlm import modeling_xlm
 
 from attn_examples import LearnedPositions, sinusoidal
 from tests.conftest import gradients, same, says
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
+    from x_transformers.x_transformers import AbsolutePositionalEmbedding
 
 
 @pytest.mark.parametrize(("length", "embed_dim"), [(5, 12), (1, 2), (300, 64)])
@@ -91,6 +96,15 @@ def test_learned_positions_equal_torch() -> None:
     assert (gradient[:5] != 0).all()
     assert (gradient[5:] == 0).all()
     assert [name for name, _ in positions.named_parameters()] == ["weight"]
+
+
+def test_learned_positions_equal_x_transformers() -> None:
+    theirs = AbsolutePositionalEmbedding(4, 8).double()
+    ours = LearnedPositions(max_len=8, embed_dim=4).double()
+    with torch.no_grad():
+        ours.weight.copy_(theirs.emb.weight * theirs.scale)
+    for length in (0, 1, 5, 8):
+        same(ours(length), theirs(torch.zeros(2, length)))
 
 
 def test_learned_positions_start_small() -> None:

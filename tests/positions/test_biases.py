@@ -171,6 +171,29 @@ def test_a_layer_with_t5_bias_equals_transformers() -> None:
     torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("head_dim", [4, 5])
+def test_biased_equals_t5(head_dim: int) -> None:
+    settings: Any = {"attn_implementation": "eager", "relative_attention_num_buckets": 4}
+    config = T5Config(d_model=12, d_kv=head_dim, num_heads=3, dropout_rate=0.0, **settings)
+    theirs: Any = T5Attention(config, has_relative_attention_bias=True).double()
+
+    def bias(num_heads: int, query_len: int, key_len: int, **_: Any) -> Tensor:
+        made: Tensor = theirs.compute_bias(query_len, key_len)
+        return made.squeeze(0)
+
+    ours = MultiHeadAttention(
+        12, 3, head_dim=head_dim, score=dot, positions=biased(bias), bias=False
+    ).double()
+    pairs = {"q_proj": theirs.q, "k_proj": theirs.k, "v_proj": theirs.v, "out_proj": theirs.o}
+    ours.load_state_dict({f"{name}.weight": part.weight for name, part in pairs.items()})
+    x = randn(2, L, 12)
+    expected, _, their_weights = theirs(x)
+    output, weights = ours(x)
+    assert weights is not None
+    same(output, expected)
+    same(weights, their_weights)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [

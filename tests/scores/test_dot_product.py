@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import T5Config
+from transformers.models.bert.modeling_bert import eager_attention_forward
+from transformers.models.t5.modeling_t5 import T5Attention
 
-from attn_examples import Bilinear, cosine, dot, scaled_dot
+from attn_examples import Bilinear, attention, cosine, dot, scaled_dot
 from tests.conftest import gradients, randn, same, says
 from tests.scores.conftest import pairs
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
+    from x_transformers.x_transformers import Attention
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,12 +33,53 @@ def test_dot_sums_products(query: Tensor, key: Tensor) -> None:
     same(dot(query, key).flatten(), torch.tensor(by_hand, dtype=torch.float64))
 
 
+def with_identity(module: Any) -> Any:
+    """Set all projections to the identity, so that the score alone is left."""
+    for parameter in module.parameters():
+        nn.init.eye_(parameter)
+    return module.double().eval()
+
+
+def test_dot_equals_t5() -> None:
+    query, key = randn(2, 5, 12), randn(2, 7, 12)
+    settings: Any = {"attn_implementation": "eager"}
+    config = T5Config(d_model=12, d_kv=12, num_heads=1, **settings)
+    theirs = with_identity(T5Attention(config))(query, key_value_states=key)
+    output, weights = attention(query, key, key, score=dot)
+    same(output, theirs[0])
+    same(weights, theirs[-1].squeeze(1))
+
+
 @pytest.mark.parametrize(("scale", "factor"), [(None, 1 / 2), (0.3, 0.3), (-2.0, -2.0)])
 def test_scaled_dot(query: Tensor, key: Tensor, scale: float | None, factor: float) -> None:
     scores = scaled_dot(query, key, scale=scale)
     same(scores, torch.einsum("nhle,nhse->nhls", query, key) * factor)
     one_hot = torch.eye(7, dtype=torch.float64).expand(2, 3, 7, 7)
     same(scores.softmax(-1), F.scaled_dot_product_attention(query, key, one_hot, scale=scale))
+
+
+@pytest.mark.parametrize("scale", [None, 0.3, -2.0])
+def test_scaled_dot_equals_bert(query: Tensor, key: Tensor, scale: float | None) -> None:
+    value, added, module = randn(2, 3, 7, 6), randn(5, 7), nn.Identity()
+    theirs: Any = eager_attention_forward
+    expected = theirs(module, query, key, value, added, scaling=scale)
+    ours = (scaled_dot(query, key, scale=scale) + added).softmax(-1)
+    same(ours, expected[1])
+    same((ours @ value).transpose(1, 2), expected[0])
+    for our_gradient, their_gradient in zip(
+        gradients(ours, query, key), gradients(expected[1], query, key), strict=True
+    ):
+        same(our_gradient, their_gradient)
+
+
+@pytest.mark.parametrize("beta", [1.0, 3.5])
+def test_cosine_equals_x_transformers(beta: float) -> None:
+    query, key = randn(2, 5, 12), randn(2, 7, 12)
+    module = Attention(12, heads=1, dim_head=12, qk_norm=True, qk_norm_scale=beta)
+    expected, steps = with_identity(module)(query, context=key, return_intermediates=True)
+    output, weights = attention(query, key, key, score=partial(cosine, beta=beta))
+    same(output, expected)
+    same(weights, steps.post_softmax_attn.squeeze(1))
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.5])
@@ -57,6 +107,16 @@ def test_bilinear_equals_torch(query: Tensor) -> None:
         score.key_proj.weight.unsqueeze(0),
     )
     same(score(query, key), theirs.squeeze(-1))
+
+
+def test_bilinear_is_the_loop_of_the_paper(query: Tensor) -> None:
+    key, score = randn(2, 3, 7, 6), Bilinear(query_dim=4, key_dim=6).double()
+    W = score.key_proj.weight.tolist()
+    by_hand = [
+        math.fsum(q[m] * W[m][n] * k[n] for m in range(4) for n in range(6))
+        for q, k in pairs(query, key)
+    ]
+    same(score(query, key).flatten(), torch.tensor(by_hand, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("score", [dot, scaled_dot, cosine])

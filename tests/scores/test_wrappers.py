@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,10 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
 from attn_examples import Bilinear, attention, dot, scaled_dot, softcapped, with_bias
 from tests.conftest import gradients, randn, same, says
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # x-transformers uses parts of torch that are deprecated
+    from x_transformers.attend import Attend
 
 N, H, L, S, E = 2, 3, 5, 7, 4
 
@@ -25,6 +31,19 @@ def test_with_bias_equals_torch_with_a_float_mask(
     theirs = F.scaled_dot_product_attention(query, key, value, bias.expand(2, 3, 5, 7))
     same(ours, theirs)
     same(*(gradients(output, bias)[0] for output in (ours, theirs)))
+
+
+@pytest.mark.parametrize("shape", [(H, L, S), (1, 1, L, S)])
+def test_with_bias_equals_x_transformers(
+    query: Tensor, key: Tensor, shape: tuple[int, ...]
+) -> None:
+    bias, value = randn(*shape, grad=True), randn(N, H, S, 6)
+    theirs = Attend(custom_attn_fn=partial(F.softmax, dim=-1))  # their own works in float32
+    expected, steps = theirs(query, key, value, attn_bias=bias)
+    output, weights = attention(query, key, value, score=with_bias(scaled_dot, bias))
+    same(output, expected)
+    same(weights, steps.post_softmax_attn)
+    same(*(gradients(each, bias)[0] for each in (output, expected)))
 
 
 def test_with_bias_wraps_any_score_and_forbids_by_minus_infinity() -> None:
@@ -53,6 +72,24 @@ def test_softcapped_equals_gemma2(cap: float, masked: bool, monkeypatch: Any) ->
     output, maps = attention(query, key, value, score=softcapped(scaled_dot, cap), mask=mask)
     same(output, expected.transpose(1, 2))
     same(maps, weights)
+
+
+@pytest.mark.parametrize("cap", [0.5, 50.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_softcapped_equals_x_transformers(cap: float, masked: bool) -> None:
+    query, key = 9 * randn(N, H, L, E), randn(N, H, S, E, grad=True)
+    value = randn(N, H, S, 6)
+    mask = (torch.rand(N, H, L, S) > 0.4).index_fill(-1, torch.tensor(0), True) if masked else None
+    theirs = Attend(
+        softclamp_logits=True,
+        logit_softclamp_value=cap,
+        custom_attn_fn=partial(F.softmax, dim=-1),  # their own works in float32
+    )
+    expected, steps = theirs(query, key, value, mask=mask)
+    output, weights = attention(query, key, value, score=softcapped(scaled_dot, cap), mask=mask)
+    same(output, expected)
+    same(weights, steps.post_softmax_attn)
+    same(*(gradients(each, key)[0] for each in (output, expected)))
 
 
 def test_no_score_lies_beyond_the_cap_and_the_mask_still_forbids() -> None:
