@@ -97,6 +97,18 @@ def check_number(name: str, value: Any) -> None:
         raise TypeError(f"{name} ({value!r}) must be a number")
 
 
+def refuse_state(state: Any, key: Tensor, value: Tensor) -> None:
+    """Raise unless `state` is a sum of products of these keys and values."""
+    check_float("state", state)
+    check_device("state", state, key.device)
+    wanted = (key.shape[-1], value.shape[-1])
+    if state.dim() < 2 or state.shape[-2:] != wanted:
+        raise ValueError(
+            f"state has shape {shape_of(state)} but must end in {wanted}: one row for "
+            "each feature, one column more than the values have"
+        )
+
+
 def check_factor(name: str, value: Any) -> None:
     """Raise unless `value` is a real number, or a tensor: a factor may be learned."""
     if not isinstance(value, Tensor | torch.SymFloat):

@@ -22,6 +22,7 @@ ROOMS = {
     "scores": "Step 1: scores",
     "masks": "Step 2: masks",
     "normalizers": "Step 3: normalizers",
+    "mixes": "Step 4: mixing",
     "heads": "Heads",
     "positions": "Positions",
 }

@@ -199,6 +199,25 @@ def far(query: Tensor, key: Tensor) -> Tensor:
     return a.with_bias(a.dot, bias)(query, key)
 
 
+def of_sums(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:
+    return a.linear_attention(query, key, value, **settings)[0]
+
+
+def of_tiles(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:
+    return a.tiled_attention(query, key, value, query_block=2, key_block=3, **settings)[0]
+
+
+def said(bias: Tensor) -> Tensor:
+    """Change scores as FlexAttention would: at all places at once."""
+    told = a.to_flex(a.softcapped(a.with_bias(a.scaled_dot, bias), 2.0))
+    L, S = bias.shape[-2:]
+    n, h = torch.arange(bias.shape[0]), torch.arange(bias.shape[1])
+    i, j = torch.arange(L), torch.arange(S)
+    places = n[:, None, None, None], h[:, None, None], i[:, None], j
+    scores: Tensor = told["score_mod"](torch.zeros_like(bias), *places)
+    return scores
+
+
 def half_dropped(scores: Tensor) -> Tensor:
     return a.dropped(a.softmax, 0.5)(scores)
 
@@ -292,6 +311,21 @@ CALLS: dict[str, Build] = {
     "with_gumbel": lambda i: Call(a.with_gumbel(a.with_temperature(a.softmax, 0.7)), i.scores()),
     # of one normalizer twice: else its gradient is not that of its weights, as is meant
     "straight_through": lambda i: Call(a.straight_through(a.softmax, a.softmax), i.scores()),
+    "linear_attention": lambda i: Call(of_sums, *i.of_heads()),
+    "linear_attention, causal": lambda i: Call(
+        of_sums, *i.of_heads()[:1], *(i.randn(i.N, i.H, i.L, w) for w in (4, 6)), is_causal=True
+    ),
+    "linear_attention, chunks": lambda i: Call(
+        of_sums,
+        *i.of_heads()[:1],
+        *(i.randn(i.N, i.H, i.L, w) for w in (4, 6)),
+        is_causal=True,
+        chunk_size=2,
+    ),
+    "tiled_attention": lambda i: Call(of_tiles, *i.of_heads()),
+    "tiled_attention, mask": lambda i: Call(of_tiles, *i.of_heads(), mask=i.mask()),
+    "tiled_attention, causal": lambda i: Call(of_tiles, *i.of_heads(), is_causal=True),
+    "to_flex": lambda i: Call(said, i.bias()),
     "SelfAttention": lambda i: Call(module(i, a.SelfAttention(12, 4)), i.sequence()),
     "CausalSelfAttention": lambda i: Call(module(i, a.CausalSelfAttention(12, 4)), i.sequence()),
     "CrossAttention": lambda i: Call(

@@ -178,7 +178,7 @@ def weights_of(way: str, call: Call, mask: Tensor) -> Tensor:
     return weights
 
 
-@pytest.mark.parametrize("way", at("core", "scores", "normalizers", "heads", "positions"))
+@pytest.mark.parametrize("way", at("core", "scores", "normalizers", "mixes", "heads", "positions"))
 def test_gradients_are_right(way: str) -> None:
     call = CALLS[way](SMALL)
     names = [name for name, _ in call.named_parameters()]
@@ -210,7 +210,7 @@ def test_a_query_without_keys_gets_nothing_and_no_nan(way: str) -> None:
     assert (gradient[..., 1, :] == 0).all()
 
 
-@pytest.mark.parametrize("way", [way for way in at("core", "heads") if "mask" in way])
+@pytest.mark.parametrize("way", [way for way in at("core", "mixes", "heads") if "mask" in way])
 def test_a_masked_row_has_finite_gradients(way: str) -> None:
     call = CALLS[way](Inputs())  # its mask forbids query 1 everything
     tensors = [t.requires_grad_() if t.is_floating_point() else t for t in call.tensors]

@@ -69,7 +69,8 @@ def with_bias(
     Returns
     -------
     callable
-        A score.
+        A score; an `nn.Module`, so that the parameters of `score`, and a bias that is one,
+        are found.
 
     Raises
     ------
@@ -92,14 +93,20 @@ def with_bias(
     """
     check_callable("score", score)
     check_float("bias", bias)
+    return _WithBias(score, bias)
 
-    def biased(query: Tensor, key: Tensor) -> Tensor:
-        scores = score(query, key)
+
+class _WithBias(nn.Module):
+    def __init__(self, score: Callable[[Tensor, Tensor], Tensor], bias: Tensor) -> None:
+        super().__init__()
+        self.score = score
+        self.bias = bias
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        scores: Tensor = self.score(query, key)
         refuse_scores(scores, query, key)  # else the bias could repeat them
-        refuse_bias_shape(bias, scores)
-        return scores + bias.to(scores.dtype)
-
-    return biased
+        refuse_bias_shape(self.bias, scores)
+        return scores + self.bias.to(scores.dtype)
 
 
 def softcapped(
