@@ -218,7 +218,7 @@ def test_a_factor_may_be_learned() -> None:
     factor = torch.tensor(0.3, requires_grad=True)
     query, key = randn(5, 4), randn(7, 4)
     same(scaled_dot(query, key, scale=factor), scaled_dot(query, key, scale=factor.item()))  # type: ignore[arg-type]
-    same(cosine(query, key, beta=factor), cosine(query, key, beta=factor.item()))  # type: ignore[arg-type]
+    same(cosine(query, key, beta=factor), cosine(query, key, beta=factor.item()))
 
 
 def test_nothing_is_checked_twice(monkeypatch: pytest.MonkeyPatch) -> None:

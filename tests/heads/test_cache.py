@@ -54,7 +54,7 @@ def test_token_by_token_equals_torch_at_once(x: Tensor, parts: list[int]) -> Non
     ours, cache = MultiHeadAttention.from_torch(theirs), KVCache()
     expected, their_weights = theirs(x, x, x, attn_mask=~causal_mask(L), average_attn_weights=False)
     start = 0
-    for part in torch.split(x, parts, dim=1):  # type: ignore[no-untyped-call]
+    for part in torch.split(x, parts, dim=1):
         stop = start + part.shape[1]
         output, weights = ours(part, is_causal=True, cache=cache)
         same(output, expected[:, start:stop])
