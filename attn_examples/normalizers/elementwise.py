@@ -124,9 +124,10 @@ def relu_over_length(scores: Tensor) -> Tensor:
     >>> import torch
     >>> from attn_examples import relu_over_length
     >>> inf = float("inf")
-    >>> relu_over_length(torch.tensor([[6.0, 3.0, 0.0, -2.0], [6.0, 3.0, 0.0, -inf]]))
-    tensor([[1.5000, 0.7500, 0.0000, 0.0000],
-            [2.0000, 1.0000, 0.0000, 0.0000]])
+    >>> relu_over_length(torch.tensor([[6.0, 3.0, 0.0, -2.0]]))
+    tensor([[1.5000, 0.7500, 0.0000, 0.0000]])
+    >>> relu_over_length(torch.tensor([[6.0, 3.0, 0.0, -inf]]))
+    tensor([[2., 1., 0., 0.]])
     """
     check_float("scores", scores)
     return (torch.relu(scores) / _count_seen(scores)).to(scores.dtype)

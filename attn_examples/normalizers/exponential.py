@@ -93,7 +93,7 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def softmax_one(scores: Tensor) -> Tensor:
-    """Turn each row of scores into weights with one more in the sum of the exponentials.
+    """Turn scores into weights with one more in the sum of the exponentials.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ MECHANISMS = (
 
 
 def sparsemax(scores: Tensor) -> Tensor:
-    """Turn each row of scores into the nearest weights that are not negative and sum to 1.
+    """Turn each row of scores into the nearest weights that sum to 1, none negative.
 
     Parameters
     ----------
