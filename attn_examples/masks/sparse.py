@@ -123,7 +123,7 @@ MECHANISMS = (
         "name": "global tokens",
         "call": "global_mask",
         "changes": "all, if the query is one of a few tokens; else these few",
-        "page": "types/masks/sparse#global",
+        "page": "types/masks/global-and-random#global",
         "papers": ["beltagy2020", "zaheer2020"],
         "oracles": {
             "torch.nn.attention.flex_attention.or_masks": "test_global_mask_equals_flex",
@@ -140,7 +140,7 @@ MECHANISMS = (
         "name": "random keys",
         "call": "random_mask",
         "changes": "a few drawn at random",
-        "page": "types/masks/sparse#random",
+        "page": "types/masks/global-and-random#random",
         "papers": ["zaheer2020"],
         "oracles": {
             "transformers.models.big_bird.modeling_big_bird.BigBirdBlockSparseAttention": (
