@@ -108,8 +108,8 @@ def test_no_word_has_two_lines_of_synonyms() -> None:
 
 def test_a_mechanism_is_found_by_its_words_where_its_label_stands() -> None:
     section = search.Section("fewer", ["fewer", "grouped-query"], "Fewer heads", [], [])
-    top = search.Section("", ["multi-head-attention"], "Multi-head attention", [], [])
-    ((page, _, rows),) = search.tell({"types/heads/multi-head": [top, section]})
-    assert page == "types/heads/multi-head.html"
-    assert "MHA" in rows[0][3]
+    top = search.Section("", ["shared"], "Shared keys and values", [], [])
+    ((page, _, rows),) = search.tell({"types/heads/grouped-query": [top, section]})
+    assert page == "types/heads/grouped-query.html"
+    assert "GQA" not in rows[0][3]
     assert "GQA" in rows[1][3]

@@ -64,8 +64,15 @@ class Mechanisms(SphinxDirective):
         if part == "here":
             here = [mechanism for mechanism in found if mechanism.docname == self.env.docname]
             self.env.note_dependency(str(ROOT / RECORD))
-            lines = facts(here, json.loads(_read(ROOT / RECORD))["oracles"])
-        elif part in LISTS:
+            told = self.parse_text_to_nodes(
+                "\n".join(facts(here, json.loads(_read(ROOT / RECORD))["oracles"]))
+            )
+            opened = '<details class="one-file"><summary>What it costs, who uses it, and how far '
+            opened += "it is from code that is not ours</summary>"
+            ends = (opened, "</details>")
+            first, last = (nodes.raw("", end, format="html") for end in ends)
+            return [first, *told, last]
+        if part in LISTS:
             lines = LISTS[part](found)
         else:
             known = ", ".join(["gallery", "here", "reference", "api", *LISTS, *ROOMS])
@@ -191,7 +198,8 @@ def facts(found: list[Mechanism], largest: dict[str, float]) -> list[str]:
         for oracle, test in mechanism.oracles.items():
             name = "a loop written from the paper" if oracle == BY_HAND else f"`{oracle}`"
             far = largest.get(tests + test)
-            against.append(f"{name}: {'equal' if not far else f'{far:.0e}'}")
+            said = {None: "", 0.0: ": none"}.get(far, f": {far:.0e}")
+            against.append(name + said)
         lines.append(f"| {' | '.join(row)} | {'; '.join(against)} |")
     return lines
 
