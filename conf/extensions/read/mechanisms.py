@@ -67,7 +67,7 @@ class Mechanisms(SphinxDirective):
             told = self.parse_text_to_nodes(
                 "\n".join(facts(here, json.loads(_read(ROOT / RECORD))["oracles"]))
             )
-            opened = '<details class="one-file"><summary>What it costs, who uses it, and how far '
+            opened = '<details class="facts"><summary>What it costs, who uses it, and how far '
             opened += "it is from code that is not ours</summary>"
             ends = (opened, "</details>")
             first, last = (nodes.raw("", end, format="html") for end in ends)
