@@ -62,6 +62,7 @@ const rove = (group, across = () => 1) => {
   const items = () => [...group.querySelectorAll("button:not([hidden])")];
   let last;
   const stop = (chosen) => {
+    if (chosen === last) return;
     if (last) last.tabIndex = -1;
     last = chosen;
     last.tabIndex = 0;

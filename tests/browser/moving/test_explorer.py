@@ -35,6 +35,7 @@ def smalls(page: Page, kind: str = "asks") -> list[str]:
 
 
 def pressed(page: Page) -> list[str]:
+    settle(page)
     found: list[str] = page.locator("button[aria-pressed=true]").evaluate_all(
         "(all) => all.map((one) => one.firstChild.data)"
     )
