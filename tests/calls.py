@@ -143,6 +143,10 @@ class Filled(nn.Module):
         return output
 
 
+def ring_of_4() -> a.RingKVCache:
+    return a.RingKVCache(4)
+
+
 def paged() -> a.PagedKVCache:
     return a.PagedKVCache(a.PagePool(9, 2))
 
@@ -360,7 +364,7 @@ CALLS: dict[str, Build] = {
     ),
     "KVCache": lambda i: Call(module(i, Cached(a.MultiHeadAttention(12, 3))), i.sequence()),
     "RingKVCache": lambda i: Call(
-        module(i, Filled(a.MultiHeadAttention(12, 3), lambda: a.RingKVCache(4))), i.sequence()
+        module(i, Filled(a.MultiHeadAttention(12, 3), ring_of_4)), i.sequence()
     ),
     "PagedKVCache": lambda i: Call(
         module(i, Filled(a.MultiHeadAttention(12, 3), paged)), i.sequence()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_examples.checks import (
+    autocast_joins,
     check_callable,
     check_count,
     check_float,
@@ -134,10 +135,11 @@ class TalkingHeads(nn.Module):
                 f"step gives {shape_of(found)}, which must have num_heads "
                 f"({len(self.weight)}) heads: (..., heads, L, S)"
             )
-        if found.device != self.weight.device:
+        same = (found.dtype, found.device) == (self.weight.dtype, self.weight.device)
+        if not same and not autocast_joins(found, self.weight):
             raise ValueError(
-                f"step gives a tensor on {found.device}, which must be on "
-                f"{self.weight.device}, as the module is"
+                f"step gives {found.dtype} on {found.device}, which must be "
+                f"{self.weight.dtype} on {self.weight.device}, as the module is"
             )
         mixed = self.weight @ found.flatten(-2)  # (H, H) @ (..., H, L * S)
         return torch.unflatten(mixed, -1, found.shape[-2:])

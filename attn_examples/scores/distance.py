@@ -43,7 +43,7 @@ def l2_distance(query: Tensor, key: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., L, S)
-        -|q - k|**2 / sqrt(E), computed as (2 q . k - |q|**2 - |k|**2) / sqrt(E): no
+        `-|q - k|**2 / sqrt(E)`, computed as `(2 q . k - |q|**2 - |k|**2) / sqrt(E)`: no
         difference of each pair is held. Where a query equals a key, rounding may leave a
         number a little off 0, on either side. With several heads E is the width of one.
 

@@ -113,7 +113,9 @@ def test_tiles_of_any_size_give_the_same(
 
 
 @pytest.mark.parametrize(
-    "score", [cosine, softcapped(scaled_dot, 1.0), Additive(E, E, 8).double()], ids=str
+    "score",
+    [cosine, softcapped(scaled_dot, 1.0), Additive(E, E, 8).double()],
+    ids=["cosine", "cap", "net"],
 )
 def test_any_score_of_two_vectors(score: Any) -> None:
     q, k, v = heads()
