@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import attn_examples
-from attn_examples.registry import ROOMS, mechanisms
-from extensions.read.mechanisms import faults
+from attn_examples.registry import ROOMS, Mechanism, mechanisms
+from extensions.read.mechanisms import by_cost, by_model, by_year, facts, faults, table
 
 ROOT = Path(__file__).parent.parent
 DOT = "attn_examples/scores/dot_product.py"
@@ -265,3 +265,44 @@ def test_all_that_is_missing_is_told_at_once(project: Path) -> None:
         f"{DOT}: “cosine” has no source: add keys of conf/references.bib as “papers”, or "
         f"say in “without_paper” why there is none.",
     ]
+
+
+MADE = Mechanism(
+    step="scores",
+    family="made_up",
+    name="made up",
+    call="made_up(2)",
+    changes="nothing",
+    page="types/scores/made-up#label",
+    papers=["vaswani2017", "luong2015"],
+    oracles={"torch.dot": "test_dot", "by hand": "test_loop", "torch.einsum": "test_einsum"},
+    cost="more: words",
+    used_in={"GPT": "radford2018"},
+)
+
+
+def test_a_row_of_the_index() -> None:
+    (row,) = table([MADE], "what")[2:]
+    assert row == (
+        "| {ref}`made up <label>` {py:obj}`made_up(2) <attn_examples.scores.made_up>` | nothing "
+        "| more: words | GPT {cite:p}`radford2018` | {cite:t}`vaswani2017`, {cite:t}`luong2015` |"
+    )
+
+
+def test_a_row_of_facts_says_how_far_each_oracle_is() -> None:
+    place = "tests/scores/test_made_up.py::"
+    (row,) = facts([MADE], {f"{place}test_dot": 0.0, f"{place}test_loop": 2e-16})[2:]
+    assert row == (
+        "| {ref}`made up <label>` | more: words | GPT {cite:p}`radford2018` "
+        "| `torch.dot`: none; a loop written from the paper: 2e-16; `torch.einsum` |"
+    )
+
+
+def test_lists_by_year_model_and_cost() -> None:
+    other = Mechanism("masks", "order", "plain", page="types/masks/x", cost="the same")
+    made, plain = "{ref}`made up <label>`", "{doc}`plain </types/masks/x>`"
+    assert by_year([MADE, other]) == ["2015", f": {made}", ""]
+    assert by_model([MADE, other]) == ["GPT {cite:p}`radford2018`", f": {made}", ""]
+    assert by_cost([other, MADE])[3:] == [
+        "The same", f": {plain}", "", "More", f": {made}", "",
+    ]  # fmt: skip

@@ -198,8 +198,10 @@ def facts(found: list[Mechanism], largest: dict[str, float]) -> list[str]:
         for oracle, test in mechanism.oracles.items():
             name = "a loop written from the paper" if oracle == BY_HAND else f"`{oracle}`"
             far = largest.get(tests + test)
-            said = {None: "", 0.0: ": none"}.get(far, f": {far:.0e}")
-            against.append(name + said)
+            if far is None:  # it compares truth values, or has not been recorded
+                against.append(name)
+            else:
+                against.append(f"{name}: {far:.0e}" if far else f"{name}: none")
         lines.append(f"| {' | '.join(row)} | {'; '.join(against)} |")
     return lines
 
