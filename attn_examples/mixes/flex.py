@@ -147,8 +147,8 @@ def _block_mask(mask: Tensor) -> Any:
     refuse_mask(mask)
     if mask.dim() not in (2, 4):
         raise ValueError(
-            f"mask has shape {shape_of(mask)} but must be (L, S) or (N, H, L, S), with 1 "
-            "where batch or heads repeat"
+            f"mask has shape {shape_of(mask)} but must be (L, S) or (N, H, L, S), with "
+            "1 where batch or heads repeat"
         )
     N, H, L, S = (1,) * (4 - mask.dim()) + shape_of(mask)
     allowed = _by_place("mask", mask)

@@ -272,8 +272,8 @@ class DisentangledPositions(nn.Module):
         refuse_num_heads(query.shape[-3], self.num_heads)
         if offset:
             raise ValueError(
-                f"the cache holds {offset} keys but DisentangledPositions needs all keys "
-                "at each call: run the whole sequence without a cache"
+                f"the cache holds {offset} keys but DisentangledPositions needs all "
+                "keys at each call: run the whole sequence without a cache"
             )
         L, S, last = query.shape[-2], key.shape[-2], len(self.weight) - 1
         place = (_distance(L, S, query.device) + (last + 1) // 2).clamp(0, last)
