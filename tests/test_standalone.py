@@ -221,7 +221,7 @@ def test_an_unknown_name_gets_the_closest_ones(capsys: pytest.CaptureFixture[str
     assert printed.out == ""
     assert printed.err == (
         "name ('MultiheadAtention') must be one that attn_examples exports: "
-        "the closest are MultiHeadAttention, MultiHeadLatentAttention, attention\n"
+        "the closest are MultiHeadAttention, MultiHeadLatentAttention, tiled_attention\n"
     )
     assert main(["copy", "zzz"]) == 2
     assert capsys.readouterr().err.endswith("`list` shows all of them\n")

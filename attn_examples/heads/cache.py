@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -229,7 +229,7 @@ class RingKVCache:
         )
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new keys and values, (..., G, length, head_dim), and return what they may see.
+        """Add keys and values, (..., G, length, head_dim), and return those seen.
 
         That is what was held, oldest first, and all that is new. It writes in place, and keeps
         no gradient.
@@ -253,7 +253,7 @@ class RingKVCache:
 
 
 class PagePool:
-    """Hold keys and values in pages of one size, for caches that take and give them back.
+    """Hold keys and values in pages of one size, for caches that take them.
 
     Parameters
     ----------
@@ -301,8 +301,8 @@ class PagePool:
         """Return the number of a page that was free."""
         if not self.free:
             raise ValueError(
-                f"the pool has {self.num_pages} pages of {self.page_size} tokens, and all "
-                "are taken: release a cache, or make the pool larger"
+                f"the pool has {self.num_pages} pages of {self.page_size} tokens, and "
+                "all are taken: release a cache, or make the pool larger"
             )
         page = self.users.index(0)
         self.users[page] = 1
@@ -349,12 +349,11 @@ class PagedKVCache:
     >>> import torch
     >>> from attn_examples import MultiHeadAttention, PagedKVCache, PagePool
     >>> layer, x = MultiHeadAttention(12, 3), torch.randn(1, 6, 12)
-    >>> pool = PagePool(num_pages=8, page_size=4)
-    >>> cache = PagedKVCache(pool)
+    >>> cache = PagedKVCache(PagePool(num_pages=8, page_size=4))
     >>> _ = layer(x, is_causal=True, cache=cache)
     >>> branch = cache.branch()
     >>> _ = layer(x[:, :1], is_causal=True, cache=branch)
-    >>> cache.pages, branch.pages, pool.free
+    >>> cache.pages, branch.pages, cache.pool.free
     ([0, 1], [0, 2], 5)
     """
 
@@ -377,8 +376,8 @@ class PagedKVCache:
         shared = self.length % size and self.pool.users[self.pages[-1]] > 1
         if more + bool(shared) > self.pool.free:  # refuse before anything is written
             raise ValueError(
-                f"the sequence needs {more + bool(shared)} more pages, and the pool has "
-                f"{self.pool.free} free: release a cache, or make the pool larger"
+                f"the sequence needs {more + bool(shared)} more pages, and the pool "
+                f"has {self.pool.free} free: release a cache, or make the pool larger"
             )
         if shared:  # copy on write
             page = self.pool.take()
@@ -402,9 +401,9 @@ class PagedKVCache:
         self.length = stop
         return seen[0], seen[1]
 
-    def branch(self) -> PagedKVCache:
-        """Return a cache that goes on from here on its own, and shares the pages so far."""
-        other = PagedKVCache(self.pool)
+    def branch(self) -> Self:
+        """Return a cache that goes on by itself, and shares the pages so far."""
+        other = type(self)(self.pool)
         other.pages, other.length = list(self.pages), self.length
         for page in self.pages:
             self.pool.users[page] += 1

@@ -79,7 +79,7 @@ MECHANISMS = (
 
 
 class TalkingHeads(nn.Module):
-    """Let the heads mix what a step gives each of them: their scores, or their weights.
+    """Let the heads mix what a step gives each: their scores, or their weights.
 
     Put it around the score to mix before the softmax, around the normalizer to mix after it:
     `MultiHeadAttention(12, 3, score=TalkingHeads(scaled_dot, 3), normalize=TalkingHeads(softmax,
@@ -136,7 +136,7 @@ class TalkingHeads(nn.Module):
                 f"({len(self.weight)}) heads: (..., heads, L, S)"
             )
         same = (found.dtype, found.device) == (self.weight.dtype, self.weight.device)
-        if not same and not autocast_joins(found, self.weight):
+        if not same and (found.is_meta or not autocast_joins(found, self.weight)):
             raise ValueError(
                 f"step gives {found.dtype} on {found.device}, which must be "
                 f"{self.weight.dtype} on {self.weight.device}, as the module is"
@@ -199,8 +199,8 @@ class DifferentialAttention(MultiHeadAttention):
         check_number("lambda_init", lambda_init)
         if num_heads % 2 or self.num_kv_heads % 2:
             raise ValueError(
-                f"num_heads ({num_heads}) and num_kv_heads ({self.num_kv_heads}) must be "
-                "even: two heads make a pair"
+                f"num_heads ({num_heads}) and num_kv_heads ({self.num_kv_heads}) must "
+                "be even: two heads make a pair"
             )
         self.lambda_init = lambda_init
         q1, k1, q2, k2 = torch.randn(4, self.head_dim).mul(0.1).unbind()
@@ -230,7 +230,7 @@ class DifferentialAttention(MultiHeadAttention):
 
 
 class GatedAttention(MultiHeadAttention):
-    """Let a gate decide, for each token and each number, how much of the heads comes out.
+    """Let a gate decide how much of what the heads give comes out.
 
     The gate is a projection of the queries' input, `gate_proj`, between 0 and 1 by a
     sigmoid, times what the heads give, before `out_proj`.

@@ -107,8 +107,8 @@ def _said(score: Any) -> tuple[float | None, _ScoreMod | None]:
         return score.keywords.get("scale"), None
     name = getattr(score, "__name__", type(score).__name__)
     raise ValueError(
-        f"score ({name}) cannot be said in FlexAttention: it must be dot or scaled_dot, "
-        "which softcapped and with_bias may wrap"
+        f"score ({name}) cannot be said in FlexAttention: it must be dot or "
+        "scaled_dot, which softcapped and with_bias may wrap"
     )
 
 
@@ -128,8 +128,8 @@ def _by_place(name: str, tensor: Tensor) -> Callable[..., Tensor]:
     """Read a tensor at a batch, a head, a query and a key; a dimension of 1 repeats."""
     if tensor.dim() > 4:
         raise ValueError(
-            f"{name} has shape {shape_of(tensor)} but FlexAttention has four dimensions, "
-            "(N, H, L, S)"
+            f"{name} has shape {shape_of(tensor)} but FlexAttention has four "
+            "dimensions, (N, H, L, S)"
         )
     sizes = (1,) * (4 - tensor.dim()) + shape_of(tensor)
     varied = [dim for dim, size in enumerate(sizes) if size != 1]

@@ -107,7 +107,7 @@ def linear_attention(
     chunk_size: int | None = None,
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weigh by a product of features, and add up keys and values before a query asks.
+    """Weigh by a product of features, added up before a query asks.
 
     The weight of key j for query i is phi(q_i) . phi(k_j), divided by the sum of the row.
 

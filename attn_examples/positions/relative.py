@@ -265,7 +265,7 @@ class DisentangledPositions(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, offset: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query / sqrt(3), the key, and the two terms of place, (..., H, L, S)."""
+        """Return query / sqrt(3), the key, and both terms of place, (..., H, L, S)."""
         check_width(
             "query", query, "head_dim", self.q_proj.out_features // self.num_heads
         )
@@ -286,7 +286,7 @@ class DisentangledPositions(nn.Module):
 
 
 def _entries(table: Tensor, columns: Tensor) -> Tensor:
-    """Take from row i of the last two dimensions the entry columns[i, j], for each j."""
+    """Take from row i of the last two dimensions the entry columns[i, j]."""
     return table.gather(-1, columns.expand(*table.shape[:-1], -1))
 
 

@@ -172,7 +172,7 @@ def position_interpolation(frequencies: Tensor, factor: float) -> Tensor:
 
 
 def ntk_aware(frequencies: Tensor, factor: float) -> Tensor:
-    """Turn the last pair `factor` times slower, the first as before, the others between.
+    """Turn the last pair `factor` times slower, the first as before.
 
     It is what a larger base gives: base * factor**(E / (E - 2)).
 
@@ -220,7 +220,7 @@ def yarn(
     beta_slow: float = 1.0,
     truncate: bool = True,
 ) -> Tensor:
-    """Turn slow pairs `factor` times slower, fast ones as before, the others between.
+    """Turn slow pairs `factor` times slower, and fast ones as before.
 
     Which pairs are fast is said in turns: how often a pair turned round in a text of
     training. Give `Rotary` the `yarn_attention_factor` too.
@@ -327,7 +327,7 @@ def llama3_scaling(
     low_freq_factor: float = 1.0,
     high_freq_factor: float = 4.0,
 ) -> Tensor:
-    """Turn slow pairs `factor` times slower, fast ones as before, the others between.
+    """Turn slow pairs `factor` times slower, and fast ones as before.
 
     Parameters
     ----------

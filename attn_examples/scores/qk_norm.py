@@ -64,7 +64,8 @@ class QKNorm(nn.Module):
     >>> import torch
     >>> from attn_examples import QKNorm
     >>> score = QKNorm(length=8)
-    >>> score(torch.tensor([[1.0, 0.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]])).detach()
+    >>> query, key = torch.tensor([[1.0, 0.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]])
+    >>> score(query, key).detach()
     tensor([[5.8074, 0.0000]])
     """
 
