@@ -67,7 +67,8 @@ def l2_distance(query: Tensor, key: Tensor) -> Tensor:
 
     >>> import torch
     >>> from attn_examples import l2_distance
-    >>> l2_distance(torch.ones(1, 4), torch.stack([torch.ones(4), 4 * torch.ones(4)]))
+    >>> keys = torch.stack([torch.ones(4), 4 * torch.ones(4)])
+    >>> l2_distance(torch.ones(1, 4), keys)
     tensor([[  0., -18.]])
     """
     check_widths(query, key)
