@@ -101,7 +101,7 @@ class TalkingHeads(nn.Module):
 
     References
     ----------
-    Shazeer et al., "Talking-Heads Attention", 2020, arXiv:2003.02436, section 5, with as many
+    Shazeer et al., "Talking-Heads Attention", 2020, arXiv:2003.02436, with as many
     heads at each step. The mask comes between the two: a forbidden key has the weight 0 in
     every head, and in each mixture of them, if the mask is that of all heads.
 
