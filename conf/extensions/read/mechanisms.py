@@ -1,11 +1,11 @@
 """Make tables, lists and sidebar from the registry, and refuse what it lacks.
 
 The gap: Sphinx knows pages and objects, not that a page, an object, a paper, an oracle and a
-test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the table of
-its mechanisms, `gallery` their pictures by step, `years`, `models` and `costs` lists of all by
-these, `here` a table of those of the page, `contents` the sidebar's pages of types, `reference`
-the API of the step that a page of `reference/api/` is named after, and `api` a line for each
-object there.
+test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the pictures
+of its mechanisms, or their table with `:changes:`, `gallery` all pictures by step, `years`,
+`models` and `costs` lists of all by these, `here` a table of those of the page, `contents` the
+sidebar's pages of types, `reference` the API of the step that a page of `reference/api/` is
+named after, and `api` a line for each object there.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Mechanisms(SphinxDirective):
             return [*self.pages(), *map(self.section, REFERENCE)]
         if part in ROOMS:
             own = [mechanism for mechanism in found if mechanism.step == part]
-            return self.pictured(table(own, self.options.get("changes", "what it changes")), own)
+            if "changes" in self.options:
+                return self.pictured(table(own, self.options["changes"]), own)
+            return [self.tiles(own)]
         if part == "gallery":
             return self.gallery(found)
         if part == "here":
@@ -94,13 +96,17 @@ class Mechanisms(SphinxDirective):
         for step, title in ROOMS.items():
             own = [mechanism for mechanism in found if mechanism.step == step]
             made.append(nodes.paragraph("", "", nodes.strong("", title)))
-            tiles = nodes.bullet_list(classes=["mechanisms"])
-            for mechanism in own:
-                linked = self.parse_inline(link(mechanism))[0]
-                picture = nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
-                tiles += nodes.list_item("", nodes.paragraph("", "", picture, *linked))
-            made.append(tiles)
+            made.append(self.tiles(own))
         return made
+
+    def tiles(self, found: list[Mechanism]) -> nodes.Node:
+        """Show the picture of each mechanism over its name."""
+        tiles = nodes.bullet_list(classes=["mechanisms"])
+        for mechanism in found:
+            linked = self.parse_inline(link(mechanism))[0]
+            picture = nodes.raw("", thumbnail(mechanism.thumbnail), format="html")
+            tiles += nodes.list_item("", nodes.paragraph("", "", picture, *linked))
+        return tiles
 
     def reference(self, room: str) -> list[nodes.Node]:
         """Document all that a module exports."""
