@@ -194,7 +194,8 @@ def table(found: list[Mechanism], changes: str) -> list[str]:
 
 def facts(found: list[Mechanism], largest: dict[str, float]) -> list[str]:
     """Write what each mechanism costs, who uses it, and how far it is from what others wrote."""
-    lines = ["| | beside plain attention | used in | largest difference |", "|---|---|---|---|"]
+    heads = ["mechanism", "beside plain attention", "used in", "largest difference"]
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
     for mechanism in found:
         tests = f"tests/{mechanism.step}/test_{mechanism.family}.py::"
         if not mechanism.family:
