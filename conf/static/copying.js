@@ -68,7 +68,7 @@
       script.remove();
       reject({ lacks: "a part of it could not be loaded" });
     };
-    document.head.append(script);
+    document.body.append(script); // after all that one can reach
   });
   const join = (piece, common) =>
     piece.map((place) => (place < 0 ? common[-1 - place] : texts[place])).join("\n") + "\n";
