@@ -27,7 +27,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from attn_examples.standalone import inline, is_import, needs, one_file, split
 from extensions.execute.cache_key import files_behind
-from extensions.shared import ROOT, PerPage
+from extensions.shared import ROOT, PerPage, write_whole
 from extensions.slice.slicing import STATE, Page, Statement, quiet
 
 logger = logging.getLogger(__name__)
@@ -311,7 +311,7 @@ def write_shared(out: Path) -> str:
     content = f"sharedTexts={_json(shared())}\n"
     name = f"_static/shared-{hashlib.sha256(content.encode()).hexdigest()[:8]}.js"
     if not (out / name).exists():
-        (out / name).write_text(content, encoding="utf-8")
+        write_whole(out / name, content)
     return name
 
 
