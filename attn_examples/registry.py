@@ -97,6 +97,13 @@ class Mechanism:
         """Where it stands, seen from the root of the project."""
         return "/".join(filter(None, ("attn_examples", self.step, self.family))) + ".py"
 
+    @property
+    def tests(self) -> str:
+        """Where its tests stand, seen from the root of the project."""
+        if not self.family:
+            return f"tests/test_{self.step}.py"
+        return f"tests/{self.step}/test_{self.family}.py"
+
 
 def mechanisms(root: Path = ROOT) -> list[Mechanism]:
     """Return all mechanisms, in the order in which they are learned.

@@ -197,14 +197,11 @@ def facts(found: list[Mechanism], largest: dict[str, float]) -> list[str]:
     heads = ["mechanism", "beside plain attention", "used in", "largest difference"]
     lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
     for mechanism in found:
-        tests = f"tests/{mechanism.step}/test_{mechanism.family}.py::"
-        if not mechanism.family:
-            tests = f"tests/test_{mechanism.step}.py::"
         row = [link(mechanism), mechanism.cost, models(mechanism)]
         against = []
         for oracle, test in mechanism.oracles.items():
             name = "a loop written from the paper" if oracle == BY_HAND else f"`{oracle}`"
-            far = largest.get(tests + test)
+            far = largest.get(f"{mechanism.tests}::{test}")
             if far is None:  # it compares truth values, or has not been recorded
                 against.append(name)
             else:
@@ -389,9 +386,7 @@ def _tests(root: Path, found: list[Mechanism]) -> Iterator[str]:
     """Look for the comparison with each oracle."""
     tests = {step: _tests_of(root, step) for step in ROOMS}
     for mechanism in found:
-        place = "/".join(filter(None, ("tests", mechanism.step, f"test_{mechanism.family}.py")))
-        if not mechanism.family:
-            place = f"tests/test_{mechanism.step}.py"
+        place = mechanism.tests
         if len(mechanism.oracles) < ORACLES:
             yield (
                 f"{_of(mechanism)} has {len(mechanism.oracles)} of {ORACLES} oracles: compare it "
