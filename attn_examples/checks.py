@@ -57,6 +57,12 @@ def check_whole(name: str, value: Any) -> None:
         raise TypeError(f"{name} ({value!r}) must be a whole number")
 
 
+def refuse_not_positive(name: str, value: Any) -> None:
+    """Raise unless a number is more than 0."""
+    if not value > 0:
+        raise ValueError(f"{name} ({value}) must be positive")
+
+
 def refuse_below(name: str, value: int, least: int) -> None:
     """Raise unless `value` is at least `least`; a length that torch follows is any."""
     if torch.compiler.is_compiling() or isinstance(value, (torch.SymInt, Tensor)):
@@ -274,6 +280,11 @@ def check_projected(
     hooked = projection._forward_pre_hooks or "forward" in projection.__dict__
     if type(projection) is not nn.Linear or weight is None or hooked:
         return  # what wraps a layer may move and cast what it is given
+    check_weights(name, tensor, weight)
+
+
+def check_weights(name: str, tensor: Tensor, weight: Tensor) -> None:
+    """Raise unless `tensor` has the device and the dtype of a module's weights."""
     if tensor.device != weight.device:
         raise ValueError(
             f"{name} is on {tensor.device} but the module's weights are on "

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_examples.checks import (
-    autocast_joins,
     check_callable,
     check_count,
     check_float,
     check_number,
+    check_weights,
     shape_of,
 )
 from attn_examples.heads.multi_head import MultiHeadAttention
@@ -135,12 +135,7 @@ class TalkingHeads(nn.Module):
                 f"step gives {shape_of(found)}, which must have num_heads "
                 f"({len(self.weight)}) heads: (..., heads, L, S)"
             )
-        same = (found.dtype, found.device) == (self.weight.dtype, self.weight.device)
-        if not same and (found.is_meta or not autocast_joins(found, self.weight)):
-            raise ValueError(
-                f"step gives {found.dtype} on {found.device}, which must be "
-                f"{self.weight.dtype} on {self.weight.device}, as the module is"
-            )
+        check_weights("step", found, self.weight)
         mixed = self.weight @ found.flatten(-2)  # (H, H) @ (..., H, L * S)
         return torch.unflatten(mixed, -1, found.shape[-2:])
 

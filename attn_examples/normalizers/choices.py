@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_examples.checks import check_callable, check_float, check_number
+from attn_examples.checks import (
+    check_callable,
+    check_float,
+    check_number,
+    refuse_not_positive,
+)
 
 __all__ = ["hardmax", "straight_through", "with_gumbel", "with_temperature"]
 
@@ -124,8 +129,7 @@ def with_temperature(
     """
     check_callable("normalize", normalize)
     check_number("temperature", temperature)
-    if not temperature > 0:
-        raise ValueError(f"temperature ({temperature}) must be positive")
+    refuse_not_positive("temperature", temperature)
     return _WithTemperature(normalize, temperature)
 
 

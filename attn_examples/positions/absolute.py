@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attn_examples.checks import check_count, check_number, check_whole, refuse_below
+from attn_examples.checks import (
+    check_count,
+    check_number,
+    check_whole,
+    refuse_below,
+    refuse_not_positive,
+)
 
 __all__ = ["LearnedPositions", "sinusoidal"]
 
@@ -109,8 +115,7 @@ def sinusoidal(
         )
     check_whole("start", start)
     check_number("base", base)
-    if not base > 0:
-        raise ValueError(f"base ({base}) must be positive")
+    refuse_not_positive("base", base)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype ({dtype!r}) must be a torch.dtype")

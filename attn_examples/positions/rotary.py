@@ -13,6 +13,7 @@ from attn_examples.checks import (
     check_float,
     check_number,
     check_sequence,
+    refuse_not_positive,
     refuse_places,
     refuse_turns,
     shape_of,
@@ -172,8 +173,7 @@ def rotary_frequencies(
     if head_dim % 2:
         raise ValueError(f"head_dim ({head_dim}) must be even: numbers turn in pairs")
     check_number("base", base)
-    if not base > 0:
-        raise ValueError(f"base ({base}) must be positive")
+    refuse_not_positive("base", base)
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float64, device=device)
     return base ** -(exponents / head_dim)
 

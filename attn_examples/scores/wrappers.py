@@ -12,6 +12,7 @@ from attn_examples.checks import (
     check_float,
     check_number,
     refuse_bias_shape,
+    refuse_not_positive,
     refuse_scores,
 )
 
@@ -152,8 +153,7 @@ def softcapped(
     """
     check_callable("score", score)
     check_number("cap", cap)
-    if not cap > 0:
-        raise ValueError(f"cap ({cap}) must be positive")
+    refuse_not_positive("cap", cap)
     return _Softcapped(score, cap)
 
 
