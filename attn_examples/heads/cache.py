@@ -151,11 +151,7 @@ class KVCache:
     @property
     def nbytes(self) -> int:
         """How many bytes the keys and values take."""
-        return sum(
-            t.numel() * t.element_size()
-            for t in (self.key, self.value)
-            if t is not None
-        )
+        return _bytes_of(self.key, self.value)
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add new keys and values, (..., G, length, head_dim), and return them all.
@@ -222,11 +218,7 @@ class RingKVCache:
     @property
     def nbytes(self) -> int:
         """How many bytes the keys and values take, once there are any."""
-        return sum(
-            t.numel() * t.element_size()
-            for t in (self.key, self.value)
-            if t is not None
-        )
+        return _bytes_of(self.key, self.value)
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add keys and values, (..., G, length, head_dim), and return those seen.
@@ -394,9 +386,8 @@ class PagedKVCache:
             held[table[places // size], ..., places % size, :] = (
                 tensor.detach().movedim(-2, 0)
             )
-            pages = (
-                held[table].movedim(0, -3).flatten(-3, -2)
-            )  # (..., G, pages * size, head_dim)
+            # (..., G, pages * size, head_dim)
+            pages = held[table].movedim(0, -3).flatten(-3, -2)
             seen.append(torch.cat((pages[..., : self.length, :], tensor), dim=-2))
         self.length = stop
         return seen[0], seen[1]
@@ -414,3 +405,8 @@ class PagedKVCache:
         for page in self.pages:
             self.pool.users[page] -= 1
         self.pages, self.length = [], 0
+
+
+def _bytes_of(*tensors: Tensor | None) -> int:
+    """Return how many bytes tensors take together, those that are there."""
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)

@@ -179,17 +179,20 @@ def linear_attention(
             "is_causal each query comes with its key, and earlier keys are in the state"
         )
     elif chunk_size is None:
-        mixed = (query @ key.mT).tril() @ value + query @ state
-        state = state + key.mT @ value
+        mixed, state = _chunk(query, key, value, state)
     else:
         check_count("chunk_size", chunk_size)
         parts = []
         for start in range(0, max(query.shape[-2], 1), chunk_size):
             chunk = slice(start, start + chunk_size)
             q, k, v = query[..., chunk, :], key[..., chunk, :], value[..., chunk, :]
-            # inside the chunk, and before it
-            parts.append((q @ k.mT).tril() @ v + q @ state)
-            state = state + k.mT @ v
+            part, state = _chunk(q, k, v, state)
+            parts.append(part)
         mixed = torch.cat(parts, dim=-2)
     total = mixed[..., -1:]
     return mixed[..., :-1] / total.masked_fill(total == 0, 1.0), state
+
+
+def _chunk(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what tokens mix of themselves and of those before them, and the state after."""
+    return (q @ k.mT).tril() @ v + q @ state, state + k.mT @ v
