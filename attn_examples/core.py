@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attn_examples.checks import (
+    check_count,
     check_float,
     check_value,
     refuse_attn_mask,
@@ -82,6 +83,7 @@ MECHANISMS = (
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Normalize = Callable[[Tensor], Tensor]
+Positions = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor | None]]
 
 
 def attention(
@@ -343,3 +345,22 @@ def share_heads(query: Tensor, shared: Tensor, *, name: str = "key") -> Tensor:
             f"{groups} heads"
         )
     return shared.repeat_interleave(heads // groups, dim=-3)
+
+
+def _head_width(embed_dim: int, num_heads: int, head_dim: int | None) -> int:
+    """Return how wide a head is: `head_dim`, or else its share of the input's width."""
+    check_count("embed_dim", embed_dim)
+    check_count("num_heads", num_heads)
+    if head_dim is None:
+        if embed_dim % num_heads:
+            raise ValueError(
+                f"embed_dim ({embed_dim}) must be divisible by num_heads ({num_heads})"
+            )
+        return embed_dim // num_heads
+    check_count("head_dim", head_dim)
+    return head_dim
+
+
+def _split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(..., L, H * head_dim) -> (..., H, L, head_dim)."""
+    return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)

@@ -105,7 +105,14 @@ def test_every_public_name_is_offered(module: ModuleType) -> None:
         and (inspect.isfunction(thing) or inspect.isclass(thing))
         and not name.startswith("_")
     }
-    helpers = {"four_steps", "step_by_step", "weigh", "Cache", "seen_before"}  # of the modules' own
+    helpers = {
+        "four_steps",
+        "step_by_step",
+        "weigh",
+        "join_bias",
+        "Cache",
+        "seen_before",
+    }  # of the modules' own
     # for the package itself: the refusals, and what figures that move are made of
     inside = {"attn_examples.checks", "attn_examples.figures.moving.element"}
     if module.__name__ not in inside:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_examples.checks import refuse_scores
+from attn_examples.checks import refuse_broadcast, refuse_scores
 from attn_examples.core import Normalize, Score, share_heads
 from attn_examples.heads.weigh import step_by_step, weigh
 from attn_examples.masks import causal_mask
@@ -67,6 +67,20 @@ def four_steps(
         weights = F.dropout(weights, dropout_p)
     output = weights @ value  # 4. mix: (..., L, S) @ (..., S, Ev)
     return output, weights if need_weights else None
+
+
+def join_bias(
+    bias: Tensor | None, added: Tensor | None, scores: tuple[int, ...], length: int
+) -> Tensor | None:
+    """Add what positions give to a bias of `scores`, (..., H, L, S).
+
+    Positions speak of all `length` keys so far; a cache may hold the last S of them alone.
+    """
+    if added is None:
+        return bias
+    refuse_broadcast("the bias of positions", added, (*scores[:-1], length))
+    added = added[..., max(added.shape[-1] - scores[-1], 0) :]
+    return added if bias is None else bias + added
 
 
 def _fused(

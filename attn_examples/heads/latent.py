@@ -18,10 +18,15 @@ from attn_examples.checks import (
     refuse_mask,
     refuse_mask_of_heads,
 )
-from attn_examples.core import Normalize, Score
-from attn_examples.heads.cache import KVCache
-from attn_examples.heads.four_steps import four_steps
-from attn_examples.heads.multi_head import Positions
+from attn_examples.core import (
+    Normalize,
+    Positions,
+    Score,
+    _head_width,
+    _split_heads,
+)
+from attn_examples.heads.cache import Cache, seen_before
+from attn_examples.heads.four_steps import four_steps, join_bias
 from attn_examples.normalizers import softmax
 from attn_examples.scores import scaled_dot
 
@@ -135,15 +140,8 @@ class MultiHeadLatentAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_count("embed_dim", embed_dim)
-        check_count("num_heads", num_heads)
+        head_dim = _head_width(embed_dim, num_heads, head_dim)
         check_count("latent_dim", latent_dim)
-        if head_dim is None and embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim ({embed_dim}) must be divisible by num_heads ({num_heads})"
-            )
-        head_dim = embed_dim // num_heads if head_dim is None else head_dim
-        check_count("head_dim", head_dim)
         rope_dim = (head_dim + 1) // 2 if rope_dim is None else rope_dim
         check_count("rope_dim", rope_dim)
         value_dim = head_dim if value_dim is None else value_dim
@@ -190,7 +188,7 @@ class MultiHeadLatentAttention(nn.Module):
         mask: Tensor | None = None,
         bias: Tensor | None = None,
         is_causal: bool = False,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         absorbed: bool = False,
         need_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
@@ -239,24 +237,26 @@ class MultiHeadLatentAttention(nn.Module):
                 "the keys to the queries in their product alone"
             )
         check_projected("x", x, "embed_dim", self.embed_dim, self.latent_proj)
-        offset = 0 if cache is None else cache.length  # where the first new key stands
+        offset, held = seen_before(cache)
         *batch, L = x.shape[:-1]
-        S = offset + L
+        S = held + L
         refuse_mask_of_heads(mask, x, S, self.num_heads)
+        scores = (*batch, self.num_heads, L, S)
         if bias is not None:
-            refuse_broadcast("bias", bias, (*batch, self.num_heads, L, S))
+            refuse_broadcast("bias", bias, scores)
         if mask is not None and mask.dim() == x.dim() > 2:
             mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S)
 
-        queries = self._heads(self.q_proj(x))  # (..., H, L, head_dim + rope_dim)
+        queries = _split_heads(
+            self.q_proj(x), self.num_heads
+        )  # (..., H, L, head_dim + rope_dim)
         own, shared = queries[..., : self.head_dim], queries[..., self.head_dim :]
         # (..., 1, L, latent_dim) and (..., 1, L, rope_dim): one head for all
         latent = self.latent_norm(self.latent_proj(x)).unsqueeze(-3)
         k_shared = self.k_rope_proj(x).unsqueeze(-3)
         if self.positions is not None:
             shared, k_shared, added = self.positions(shared, k_shared, offset)
-            if added is not None:
-                bias = added if bias is None else bias + added
+            bias = join_bias(bias, added, scores, offset + L)
         if cache is not None:
             latent, k_shared = cache.append(latent, k_shared)  # all S of them
         prepare = self._absorb if absorbed else self._make
@@ -284,8 +284,10 @@ class MultiHeadLatentAttention(nn.Module):
         self, own: Tensor, shared: Tensor, latent: Tensor, k_shared: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Make keys and values of the latents, for each head."""
-        keys = self._heads(self.k_up_proj(latent.squeeze(-3)))  # (..., H, S, head_dim)
-        values = self._heads(self.v_up_proj(latent.squeeze(-3)))
+        keys = _split_heads(
+            self.k_up_proj(latent.squeeze(-3)), self.num_heads
+        )  # (..., H, S, head_dim)
+        values = _split_heads(self.v_up_proj(latent.squeeze(-3)), self.num_heads)
         k_shared = k_shared.expand(*keys.shape[:-1], -1)
         return torch.cat((own, shared), -1), torch.cat((keys, k_shared), -1), values
 
@@ -298,10 +300,6 @@ class MultiHeadLatentAttention(nn.Module):
         width = self.head_dim + self.rope_dim
         # scaled_dot divides by the root of the new width
         return query * math.sqrt(key.shape[-1] / width), key, latent
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(..., L, H * width) -> (..., H, L, width)."""
-        return torch.unflatten(x, -1, (self.num_heads, -1)).transpose(-3, -2)
 
     def _by_head(self, projection: nn.Linear) -> Tensor:
         """Return a projection's matrix for each head, (H, width, latent_dim)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -21,9 +20,15 @@ from attn_examples.checks import (
     refuse_mask_of_heads,
     refuse_positions,
 )
-from attn_examples.core import Normalize, Score
+from attn_examples.core import (
+    Normalize,
+    Positions,
+    Score,
+    _head_width,
+    _split_heads,
+)
 from attn_examples.heads.cache import Cache, seen_before
-from attn_examples.heads.four_steps import four_steps
+from attn_examples.heads.four_steps import four_steps, join_bias
 from attn_examples.normalizers import softmax
 from attn_examples.scores import scaled_dot
 
@@ -110,8 +115,6 @@ MECHANISMS = (
     },
 )
 
-Positions = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor | None]]
-
 
 class MultiHeadAttention(nn.Module):
     """Attend several times at once, each time with projections of its own.
@@ -193,22 +196,15 @@ class MultiHeadAttention(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_count("embed_dim", embed_dim)
-        check_count("num_heads", num_heads)
-        if head_dim is None and embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim ({embed_dim}) must be divisible by num_heads ({num_heads})"
-            )
+        self.head_dim = _head_width(embed_dim, num_heads, head_dim)
         self.embed_dim = embed_dim
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
         self.num_heads = num_heads
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        self.head_dim = embed_dim // num_heads if head_dim is None else head_dim
         check_count("kdim", self.kdim)
         check_count("vdim", self.vdim)
         check_count("num_kv_heads", self.num_kv_heads)
-        check_count("head_dim", self.head_dim)
         check_callable("score", score)
         check_callable("normalize", normalize)
         if positions is not None:
@@ -293,8 +289,9 @@ class MultiHeadAttention(nn.Module):
         *batch, L = query.shape[:-1]
         S = held + key.shape[-2]
         refuse_mask_of_heads(mask, query, S, self.num_heads)
+        scores = (*batch, self.num_heads, L, S)
         if bias is not None:
-            refuse_broadcast("bias", bias, (*batch, self.num_heads, L, S))
+            refuse_broadcast("bias", bias, scores)
         if cache is not None and not (query is key is value):
             raise ValueError(
                 "key and value must be left out when a cache is given: it is for "
@@ -303,18 +300,15 @@ class MultiHeadAttention(nn.Module):
         if mask is not None and mask.dim() == query.dim() > 2:
             mask = mask.unsqueeze(-3)  # (N, L, S) -> (N, 1, L, S)
 
-        queries = _split(self.q_proj(query), self.num_heads)  # (..., H, L, head_dim)
+        queries = _split_heads(
+            self.q_proj(query), self.num_heads
+        )  # (..., H, L, head_dim)
         # keys and values of this call: (..., G, S - offset, head_dim)
-        keys = _split(self.k_proj(key), self.num_kv_heads)
-        values = _split(self.v_proj(value), self.num_kv_heads)
+        keys = _split_heads(self.k_proj(key), self.num_kv_heads)
+        values = _split_heads(self.v_proj(value), self.num_kv_heads)
         if self.positions is not None:
             queries, keys, added = self.positions(queries, keys, offset)
-            if added is not None:
-                places = (*batch, self.num_heads, L, offset + key.shape[-2])
-                refuse_broadcast("the bias of positions", added, places)
-                # of the keys that are still held
-                added = added[..., max(added.shape[-1] - S, 0) :]
-                bias = added if bias is None else bias + added
+            bias = join_bias(bias, added, scores, offset + key.shape[-2])
         if cache is not None:
             keys, values = cache.append(keys, values)  # all S of them
         heads, weights = self._attend(
@@ -425,8 +419,3 @@ class MultiHeadAttention(nn.Module):
                 copied = ours.out_proj.get_parameter(name).copy_(parameter)
                 copied.requires_grad_(parameter.requires_grad)
         return ours
-
-
-def _split(x: Tensor, num_heads: int) -> Tensor:
-    """(..., L, H * head_dim) -> (..., H, L, head_dim)."""
-    return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)

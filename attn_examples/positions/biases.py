@@ -14,6 +14,7 @@ from attn_examples.checks import (
     refuse_below,
     refuse_num_heads,
 )
+from attn_examples.masks.order import _behind
 
 __all__ = ["T5Bias", "alibi", "biased"]
 
@@ -132,10 +133,7 @@ def alibi(
     <BLANKLINE>
             [[-0.0078, -0.0039,  0.0000]]])
     """
-    key_len = query_len if key_len is None else key_len
     check_count("num_heads", num_heads)
-    check_count("query_len", query_len, least=0)
-    check_count("key_len", key_len, least=0)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype ({dtype}) must be floating point")
@@ -146,16 +144,8 @@ def alibi(
     slopes = torch.tensor(
         [2.0**-x for x in exponents], dtype=torch.float64, device=device
     )
-    distance = _distance(query_len, key_len, device).abs()  # (L, S)
+    distance = _behind(query_len, key_len, "lower-right", device).abs()  # (L, S)
     return (0.0 - slopes[:, None, None] * distance).to(dtype)
-
-
-def _distance(
-    query_len: int, key_len: int, device: torch.device | str | None
-) -> Tensor:
-    """Count how far each key lies behind each query, (L, S)."""
-    queries = torch.arange(query_len, device=device) + (key_len - query_len)
-    return queries.unsqueeze(-1) - torch.arange(key_len, device=device)
 
 
 class T5Bias(nn.Module):
@@ -233,7 +223,7 @@ class T5Bias(nn.Module):
 
         The last query stands where the last key does.
         """
-        behind = _distance(query_len, key_len, device)
+        behind = _behind(query_len, key_len, "lower-right", device)
         count = self.num_buckets // 2 if self.bidirectional else self.num_buckets
         first = count * (behind < 0) if self.bidirectional else 0
         far = behind.abs() if self.bidirectional else behind.clamp(min=0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from attn_examples.checks import check_callable
+from attn_examples.core import Positions
 
 __all__ = ["qk_normed"]
 
@@ -40,12 +41,11 @@ MECHANISMS = (
 )
 
 Norm = Callable[[Tensor], Tensor]
-Turn = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor | None]]
 
 
 def qk_normed(
-    query_norm: Norm, key_norm: Norm, positions: Turn | None = None
-) -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor | None]]:
+    query_norm: Norm, key_norm: Norm, positions: Positions | None = None
+) -> Positions:
     """Make positions for `MultiHeadAttention` that normalize queries and keys first.
 
     Parameters
@@ -96,7 +96,7 @@ def qk_normed(
 
 class _QKNormed(nn.Module):
     def __init__(
-        self, query_norm: Norm, key_norm: Norm, positions: Turn | None
+        self, query_norm: Norm, key_norm: Norm, positions: Positions | None
     ) -> None:
         super().__init__()
         self.query_norm = query_norm

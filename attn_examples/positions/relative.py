@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from attn_examples.checks import check_count, check_width, refuse_num_heads
-from attn_examples.core import share_heads
+from attn_examples.core import _head_width, _split_heads, share_heads
+from attn_examples.masks.order import _behind
 from attn_examples.positions.absolute import sinusoidal
-from attn_examples.positions.biases import _distance
 
 __all__ = ["DisentangledPositions", "RelativePositions", "TransformerXLPositions"]
 
@@ -132,7 +132,7 @@ class RelativePositions(nn.Module):
         """Return query and key as they were, and q . r / sqrt(E), (..., H, L, S)."""
         check_width("query", query, "head_dim", self.weight.shape[-1])
         L, S, k = query.shape[-2], offset + key.shape[-2], self.max_distance
-        ahead = -_distance(L, S, query.device)  # j - i: (L, S)
+        ahead = -_behind(L, S, "lower-right", query.device)  # j - i: (L, S)
         # each query with each vector, once: (..., H, L, 2k + 1)
         met = query @ self.weight.mT / math.sqrt(query.shape[-1])
         return query, key, _entries(met, ahead.clamp(-k, k) + k)
@@ -199,10 +199,14 @@ class TransformerXLPositions(nn.Module):
         sines = sinusoidal(
             L + S, self.embed_dim, start=-L, dtype=query.dtype, device=query.device
         )
-        r = _by_head(self.r_proj(sines), self.num_heads)  # (H, L + S, E)
+        r = _split_heads(self.r_proj(sines), self.num_heads)  # (H, L + S, E)
         u, v = self.u.unsqueeze(-2), self.v.unsqueeze(-2)  # (H, 1, E)
         met = (query + v) @ r.mT / math.sqrt(query.shape[-1])  # (..., H, L, L + S)
-        return query + u, key, _entries(met, _distance(L, S, query.device) + L)
+        return (
+            query + u,
+            key,
+            _entries(met, _behind(L, S, "lower-right", query.device) + L),
+        )
 
 
 class DisentangledPositions(nn.Module):
@@ -276,9 +280,11 @@ class DisentangledPositions(nn.Module):
                 "keys at each call: run the whole sequence without a cache"
             )
         L, S, last = query.shape[-2], key.shape[-2], len(self.weight) - 1
-        place = (_distance(L, S, query.device) + (last + 1) // 2).clamp(0, last)
-        as_key = _by_head(self.k_proj(self.weight), self.num_heads)  # (H, 2k, E)
-        as_query = _by_head(self.q_proj(self.weight), self.num_heads)
+        place = (_behind(L, S, "lower-right", query.device) + (last + 1) // 2).clamp(
+            0, last
+        )
+        as_key = _split_heads(self.k_proj(self.weight), self.num_heads)  # (H, 2k, E)
+        as_query = _split_heads(self.q_proj(self.weight), self.num_heads)
         to_place = _entries(query @ as_key.mT, place)  # (..., H, L, S)
         from_place = _entries(share_heads(query, key) @ as_query.mT, place.mT).mT
         scale = 1.0 / math.sqrt(3 * query.shape[-1])
@@ -288,21 +294,3 @@ class DisentangledPositions(nn.Module):
 def _entries(table: Tensor, columns: Tensor) -> Tensor:
     """Take from row i of the last two dimensions the entry columns[i, j]."""
     return table.gather(-1, columns.expand(*table.shape[:-1], -1))
-
-
-def _by_head(x: Tensor, num_heads: int) -> Tensor:
-    """(length, H * E) -> (H, length, E)."""
-    return torch.unflatten(x, -1, (num_heads, -1)).transpose(-3, -2)
-
-
-def _head_width(embed_dim: int, num_heads: int, head_dim: int | None) -> int:
-    check_count("embed_dim", embed_dim)
-    check_count("num_heads", num_heads)
-    if head_dim is None:
-        if embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim ({embed_dim}) must be divisible by num_heads ({num_heads})"
-            )
-        return embed_dim // num_heads
-    check_count("head_dim", head_dim)
-    return head_dim

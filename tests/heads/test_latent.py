@@ -18,11 +18,13 @@ from attn_examples import (
     KVCache,
     MultiHeadAttention,
     MultiHeadLatentAttention,
+    RingKVCache,
     alibi,
     biased,
     causal_mask,
     cosine,
     padding_mask,
+    sliding_window_mask,
     softcapped,
 )
 from attn_examples.scores import scaled_dot
@@ -507,3 +509,14 @@ def test_what_is_refused_leaves_the_cache_alone(
     with pytest.raises(error, match=says(sentence)):
         layer(**call)
     assert cache.length == 3
+
+
+@pytest.mark.parametrize("absorbed", [False, True])
+def test_a_ring_is_asked_what_it_holds(absorbed: bool) -> None:
+    module = MultiHeadLatentAttention(12, 3, 5, positions=biased(alibi)).double()
+    x, cache = randn(2, 7, 12), RingKVCache(3)
+    whole, _ = module(x, mask=sliding_window_mask(7, 7, 3), absorbed=absorbed)
+    for start, stop in ((0, 4), (4, 5), (5, 7)):
+        mask = sliding_window_mask(stop - start, cache.held + stop - start, 3)
+        output, _ = module(x[:, start:stop], mask=mask, cache=cache, absorbed=absorbed)
+        same(output, whole[:, start:stop])
