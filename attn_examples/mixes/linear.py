@@ -194,5 +194,5 @@ def linear_attention(
 
 
 def _chunk(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what tokens mix of themselves and of those before them, and the state after."""
+    """Return what tokens mix of their own and of earlier keys, and the state."""
     return (q @ k.mT).tril() @ v + q @ state, state + k.mT @ v
