@@ -86,6 +86,12 @@ SEEDED = "import torch\nc = 3\n\ndef f():\n    torch.manual_seed(c)\n    return 
             ("import torch\nb = torch.Generator().manual_seed(1)", "torch.randn(2)"),
             ["import torch"],
         ),
+        # a call writes into the cache that it is given, and so into what two caches share
+        (("a = x()\nb = y()\nlayer(z, cache=b)", "b"), ["b = y()", "layer(z, cache=b)"]),
+        (
+            ("p = P()\na, b = C(p), C(p)\nlayer(z, cache=a)", "b"),
+            ["p = P()", "a, b = C(p), C(p)", "layer(z, cache=a)"],
+        ),
         # a function changes those of its arguments that it changes, by place and by name
         (
             (f"{FIRST}\na = x()\nb = x()\nf(b, a)", "a"),

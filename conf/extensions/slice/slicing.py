@@ -31,6 +31,7 @@ CHANGES = {  # methods that change what they are called on, besides torch's, whi
     "register_buffer", "remove", "reverse", "setdefault", "sort", "step", "train", "update",
 }  # fmt: skip
 READS_ONLY = {"assert_close", "print"}
+WRITTEN = {"cache", "generator", "out"}  # arguments that what is called changes
 FRESH = {  # methods whose result shares no memory with what they are called on
     "abs", "all", "amax", "any", "argmax", "argsort", "clone", "cos", "cumsum", "deepcopy", "dim",
     "double", "exp", "float", "format", "int", "item", "join", "log", "masked_fill", "max", "mean",
@@ -280,7 +281,7 @@ class _Reader(ast.NodeVisitor):
             self.changes |= roots - self.modules.keys()
         if name == "next":
             self.changes |= set().union(*map(_roots, node.args))
-        self.changes |= given.get("out", set()) | given.get("generator", set())
+        self.changes |= set().union(*(given.get(name, set()) for name in WRITTEN))
         if name in {"backward", "zero_grad", "step", "clip_grad_norm_"}:
             if name != "zero_grad" and GRADIENT not in self.changes:
                 self.uses.add(GRADIENT)
