@@ -29,7 +29,6 @@ HERE = Path(__file__).parent
 NODE = HERE.parent.parent / ".nox" / "lighthouse"
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 LEAST = dict.fromkeys(CATEGORIES, 1.0) | {"performance": 0.98}
-# A page with formulas takes 1130 or 1500: fonts come after the first paint, or before it
 MOST = {"LCP": 1600.0, "TBT": 100.0, "CLS": 0.02}  # TBT: on this machine's processor
 PHONE = 4  # times slower than this machine: Lighthouse's own setting
 Row = dict[str, float]

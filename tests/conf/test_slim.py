@@ -161,12 +161,15 @@ def test_fonts_keep_what_formulas_draw() -> None:
     assert fonts.drawn_characters(page) == set("a<bc")
 
 
-def test_fonts_of_a_few_signs_are_in_the_stylesheet(tmp_path: Path) -> None:
+def test_fonts_of_a_few_signs_and_common_ones_are_in_the_stylesheet(tmp_path: Path) -> None:
+    common = fonts.COMMON_FONTS[0]
     (tmp_path / "small.woff2").write_bytes(b"few")
-    (tmp_path / "large.woff2").write_bytes(b"x" * 3000)
-    css = "a{src:url(small.woff2)format('woff2')}b{src:url(large.woff2)}"
-    assert fonts.with_small_fonts(css, tmp_path) == (
-        "a{src:url(data:font/woff2;base64,ZmV3)format('woff2')}b{src:url(large.woff2)}"
+    for name in ("large.woff2", common):
+        (tmp_path / name).write_bytes(b"xxx" * 1000)
+    css = "".join(f"a{{src:url({name})}}" for name in ("small.woff2", "large.woff2", common))
+    assert fonts.with_fonts(css, tmp_path) == (
+        "a{src:url(data:font/woff2;base64,ZmV3)}a{src:url(large.woff2)}"
+        f"a{{src:url(data:font/woff2;base64,{'eHh4' * 1000})}}"
     )
 
 

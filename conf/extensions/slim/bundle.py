@@ -111,7 +111,7 @@ def make_styles(
         return mark.read_text(encoding="utf-8")
     css = used_css.purge("".join(sheets), names)  # one may read what another sets
     fonts.subset_fonts(folder, characters)
-    css = fonts.with_small_fonts(css, static)
+    css = fonts.with_fonts(css, static)
     if known:
         if known.exists():  # all of it or nothing, if a build is killed here
             shutil.rmtree(known.rename(known.with_name(".styles-old")))

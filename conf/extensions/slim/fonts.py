@@ -12,6 +12,9 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 
 SMALL_FONT = 2000  # bytes
+# Nearly every formula draws with these. As files of their own they arrive before the first
+# paint, and hold it up, or after it, and the formulas change under the eye.
+COMMON_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
 PIECE = re.compile(r"<(/?)span\b[^>]*>|<[^>]*>|([^<]+)")  # of a page
 
 
@@ -40,12 +43,12 @@ def subset_fonts(folder: Path, characters: set[str]) -> None:
         font.save(file)
 
 
-def with_small_fonts(css: str, folder: Path) -> str:
-    """Write fonts of a few signs into the stylesheet: a request for each would take longer."""
+def with_fonts(css: str, folder: Path) -> str:
+    """Write common fonts and small ones into the stylesheet: requests would take longer."""
 
     def write(match: re.Match[str]) -> str:
         content = (folder / match[1]).read_bytes()
-        if len(content) > SMALL_FONT:
+        if len(content) > SMALL_FONT and not match[1].endswith(COMMON_FONTS):
             return match[0]
         return f"url(data:font/woff2;base64,{base64.b64encode(content).decode()})"
 
