@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -209,7 +210,8 @@ class MultiHeadLatentAttention(nn.Module):
             this call are appended. In mask, bias and weights S then counts all of them.
         absorbed : bool, default False
             Whether queries meet the latents themselves, and these are mixed: no key or
-            value is made. The same but for rounding, with the score `scaled_dot`.
+            value is made. The same but for rounding, with the score `scaled_dot`, or
+            `partial(scaled_dot, scale=...)`.
         need_weights : bool, default True
             Whether to return the weights. Without them torch's
             `scaled_dot_product_attention` runs, if score and normalizer are the usual ones.
@@ -224,17 +226,18 @@ class MultiHeadLatentAttention(nn.Module):
         ------
         ValueError
             If shapes, dtypes or devices do not fit together, or `absorbed` is asked for
-            with another score than `scaled_dot`.
+            with another score than these.
         TypeError
             If an argument is not a tensor.
         """
         refuse_mask(mask)
         refuse_bias(bias)
         check_cache(cache)
-        if absorbed and self.score is not scaled_dot:
+        if absorbed and not _is_product(self.score):
             raise ValueError(
-                "absorbed (True) needs score=scaled_dot: a matrix can be moved from "
-                "the keys to the queries in their product alone"
+                "absorbed (True) needs score=scaled_dot, or partial(scaled_dot, "
+                "scale=...): a matrix can be moved from the keys to the queries in "
+                "their product alone"
             )
         check_projected("x", x, "embed_dim", self.embed_dim, self.latent_proj)
         offset, held = seen_before(cache)
@@ -297,10 +300,19 @@ class MultiHeadLatentAttention(nn.Module):
         """Take the queries to the latents, which are one head for all."""
         own = own @ self._by_head(self.k_up_proj)  # (..., H, L, latent_dim)
         query, key = torch.cat((own, shared), -1), torch.cat((latent, k_shared), -1)
-        width = self.head_dim + self.rope_dim
-        # scaled_dot divides by the root of the new width
-        return query * math.sqrt(key.shape[-1] / width), key, latent
+        if not isinstance(self.score, partial):
+            # scaled_dot divides by the root of the new width
+            width = self.head_dim + self.rope_dim
+            query = query * math.sqrt(key.shape[-1] / width)
+        return query, key, latent
 
     def _by_head(self, projection: nn.Linear) -> Tensor:
         """Return a projection's matrix for each head, (H, width, latent_dim)."""
         return torch.unflatten(projection.weight, 0, (self.num_heads, -1))
+
+
+def _is_product(score: Score) -> bool:
+    """Tell whether a score is the dot product times a number."""
+    if isinstance(score, partial):
+        return score.func is scaled_dot and score.keywords.get("scale") is not None
+    return score is scaled_dot

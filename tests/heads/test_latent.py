@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -148,6 +150,22 @@ def test_equals_deepseek_v2(
     ours = latent(query_latent_dim=query_latent, positions=Interleaved())
     load(theirs, ours)
     # it turns queries and keys in float32; here in what they come in
+    monkeypatch.setattr(Tensor, "float", lambda self: self)
+    ones = torch.ones((), dtype=torch.float64)
+    compare(ours, theirs, lambda *places: torch.polar(ones, angles_of(*places)), how)
+
+
+@FORMS
+def test_equals_deepseek_v2_with_yarn(how: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which sharpens all scores: their scale is not that of the width."""
+    make: Any = DeepseekV2Attention
+    config = config_of(DeepseekV2Config, CQ)
+    config.rope_parameters |= {"rope_type": "yarn", "factor": 40.0, "mscale_all_dim": 0.707}
+    theirs = in_float64(make(config, 0), CQ)
+    sharper = (0.1 * 0.707 * math.log(40.0) + 1) ** 2
+    score = partial(scaled_dot, scale=sharper / math.sqrt(D + R))
+    ours = latent(score=score, positions=Interleaved())
+    load(theirs, ours)
     monkeypatch.setattr(Tensor, "float", lambda self: self)
     ones = torch.ones((), dtype=torch.float64)
     compare(ours, theirs, lambda *places: torch.polar(ones, angles_of(*places)), how)
@@ -343,10 +361,15 @@ def test_any_score_in_the_naive_form(x: Tensor) -> None:
     plain.load_state_dict(capped.state_dict())
     assert not torch.allclose(capped(x)[0], plain(x)[0])
     sentence = (
-        "absorbed (True) needs score=scaled_dot: a matrix can be moved from the keys to the "
-        "queries in their product alone"
+        "absorbed (True) needs score=scaled_dot, or partial(scaled_dot, scale=...): a matrix can "
+        "be moved from the keys to the queries in their product alone"
     )
-    for score in (softcapped(scaled_dot, 0.5), cosine):
+
+    def scaled_cosine(query: Tensor, key: Tensor, *, scale: float) -> Tensor:
+        return scale * cosine(query, key)
+
+    scores = [softcapped(scaled_dot, 0.5), cosine, partial(scaled_cosine, scale=2.0)]
+    for score in (*scores, partial(scaled_dot)):
         with pytest.raises(ValueError, match=says(sentence)):
             latent(score=score)(x, absorbed=True)
 
