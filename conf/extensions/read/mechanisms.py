@@ -249,7 +249,7 @@ def definitions(told: dict[str, list[str]]) -> list[str]:
 
 
 def contents(found: list[Mechanism]) -> list[str]:
-    """Write the sidebar: index and comparison of types, then a chapter for each step that has pages."""
+    """Write the sidebar: what is of all types, then a chapter for each step that has pages."""
     chapters = {"Attention types": ["types/index", "types/compare"]}
     for step, title in ROOMS.items():
         its_own_first = sorted(found, key=lambda mechanism: mechanism.step != step)
