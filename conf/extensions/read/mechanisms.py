@@ -249,8 +249,8 @@ def definitions(told: dict[str, list[str]]) -> list[str]:
 
 
 def contents(found: list[Mechanism]) -> list[str]:
-    """Write the sidebar: the index of types, the choice, then a chapter for each step."""
-    chapters = {"Attention types": ["types/index", "types/which-one"]}
+    """Write the sidebar: what is of all types, then a chapter for each step that has pages."""
+    chapters = {"Attention types": ["types/index", "types/which-one", "types/compare"]}
     for step, title in ROOMS.items():
         its_own_first = sorted(found, key=lambda mechanism: mechanism.step != step)
         pages = dict.fromkeys(mechanism.docname for mechanism in its_own_first)
