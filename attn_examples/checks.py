@@ -247,7 +247,7 @@ def check_widths(query: Any, key: Any) -> None:
     if query.shape[-1] != key.shape[-1]:
         raise ValueError(
             f"query has width {query.shape[-1]} {shape_of(query)} but key has width "
-            f"{key.shape[-1]} {shape_of(key)}: a dot product needs equal widths"
+            f"{key.shape[-1]} {shape_of(key)}: they need equal widths"
         )
 
 

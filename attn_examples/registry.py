@@ -54,7 +54,8 @@ class Mechanism:
     words : list of str
         What else people type when they look for it.
     cost : str
-        What it costs beside plain attention, in a few words: "as much again", "L · w scores".
+        What it costs beside plain attention: "less", "the same" or "more", and after a
+        colon of what, in a few words: "more: a norm for each query and each key".
     used_in : dict of str to str
         Models that have it, each with the key of the paper or report that says so.
     thumbnail : str

@@ -452,8 +452,10 @@ MISSING: list[str] = []  # a sentence for each public object that needs a line a
 _LINES = {line.split(",")[0] for line in CALLS}
 for _name in (name for name in a.__all__ if name not in _LINES):
     try:
-        usual(_name)(Inputs())
+        _call = usual(_name)(Inputs())
     except KeyError as parameter:
         MISSING.append(f"{_name} takes {parameter}: say in CALLS of tests/calls.py how to call it")
-    else:
-        CALLS[_name] = usual(_name)
+        continue
+    CALLS[_name] = usual(_name)
+    if not _call.tensors:
+        MISSING.append(f"{_name} takes no tensor: say in CALLS of tests/calls.py what uses it")

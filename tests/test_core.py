@@ -371,7 +371,7 @@ Q, K, V = torch.zeros(2, 3, 5, 4), torch.zeros(2, 3, 7, 4), torch.zeros(2, 3, 7,
         (
             (Q, K[..., :3], V),
             "query has width 4 (2, 3, 5, 4) but key has width 3 (2, 3, 7, 3): "
-            "a dot product needs equal widths",
+            "they need equal widths",
         ),
     ],
 )

@@ -19,7 +19,8 @@ TEST = "tests/scores/test_dot_product.py"
 
 
 def test_nothing_is_missing() -> None:
-    assert faults() == []
+    found = faults()
+    assert not found, "\n".join(["what is missing, and where:", *found])
 
 
 def test_every_object_is_at_the_step_where_it_stands() -> None:
@@ -32,7 +33,9 @@ def test_every_object_is_at_the_step_where_it_stands() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Copy what the registry looks at."""
+    """Copy what the registry looks at, of a project that lacks nothing."""
+    if faults():
+        pytest.skip("test_nothing_is_missing says what is")
     for name in ("attn_examples", "docs", "tests"):
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.json", "__pycache__")
@@ -246,7 +249,8 @@ def test_a_page_needs_a_mechanism_and_a_step(project: Path) -> None:
         *(
             f"docs/types/other/{name}.md is the page of no mechanism: name it in a file of "
             f"attn_examples/other/."
-            for name in ("additive", "cosine", "distance", "more", "scaled-dot-product", "soft-cap")
+            for name in sorted(file.stem for file in (project / "docs/types/scores").glob("*.md"))
+            if name != "dot-product"
         ),
         "docs/types/scores/more.md is the page of no mechanism: name it in a file of "
         "attn_examples/scores/.",
@@ -258,7 +262,8 @@ def test_all_that_is_missing_is_told_at_once(project: Path) -> None:
     (project / TEST).unlink()
     (project / "docs/types/heads/self.md").unlink()
     found = faults(project)
-    assert len([fault for fault in found if "names the test" in fault]) == 8
+    tests = sum(len(mechanism.oracles) for mechanism in mechanisms() if mechanism.file == DOT)
+    assert len([fault for fault in found if "names the test" in fault]) == tests
     assert [fault for fault in found if "names the test" not in fault] == [
         "attn_examples/heads/single_head.py: “self-attention” has no page: "
         "write docs/types/heads/self.md.",

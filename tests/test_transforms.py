@@ -29,6 +29,7 @@ from torch.utils import _pytree as pytree
 from tests.calls import CALLS, MISSING, Build, Call, Inputs
 
 TABLE = Path(__file__).parent.parent / "docs" / "reference" / "transforms.json"
+WRITE = "`python -m tests.test_transforms --write` measures it, in minutes"
 WORKS, REFUSES, NONE = "works", "refuses", ""
 KERNEL = "torch's kernel refuses"
 FIXED = "torch fixes the lengths"  # in what is written down of a loop over them
@@ -299,7 +300,7 @@ def outcome(transform: Callable[[Build], None], build: Build) -> str:
                 return FIXED
             if "cannot be broadcast to indexing result" in str(error):
                 return SHARED
-            return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
     return WORKS
 
 
@@ -317,20 +318,23 @@ def write() -> None:
 
 
 def test_every_public_object_has_a_row() -> None:
-    assert MISSING == []
-    assert list(json.loads(TABLE.read_text(encoding="utf-8"))) == list(CALLS)
+    assert not MISSING, "\n".join(MISSING)
+    rows = list(json.loads(TABLE.read_text(encoding="utf-8")))
+    lacking = ", ".join(name for name in CALLS if name not in rows)
+    assert rows == list(CALLS), f"{TABLE.name} lacks {lacking or 'their order'}: {WRITE}"
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_transforms(name: str) -> None:
-    stored = json.loads(TABLE.read_text(encoding="utf-8"))[name]
+    stored = json.loads(TABLE.read_text(encoding="utf-8")).get(name)
+    assert stored, f"{TABLE.name} has no row of {name}: {WRITE}"
     found = {title: outcome(transform, CALLS[name]) for title, transform in TRANSFORMS.items()}
     differ = {
         title: f"{stored.get(title)!r} is now {says!r}"
         for title, says in found.items()
         if stored.get(title) != says
     }
-    assert differ == {}, f"{name}: `python -m tests.test_transforms --write`, where this is meant"
+    assert differ == {}, f"{name}: {WRITE}, where this is meant"
     assert set(stored) == set(TRANSFORMS)
     assert set(stored.values()) <= {WORKS, REFUSES, KERNEL, FIXED, SHARED, NONE}
 

@@ -112,8 +112,6 @@ def test_it_does_not_overflow_in_half_precision(dtype: torch.dtype) -> None:
 
 
 def test_refuses() -> None:
-    sentence = (
-        "query has width 4 (5, 4) but key has width 3 (7, 3): a dot product needs equal widths"
-    )
+    sentence = "query has width 4 (5, 4) but key has width 3 (7, 3): they need equal widths"
     with pytest.raises(ValueError, match=says(sentence)):
         l2_distance(torch.zeros(5, 4), torch.zeros(7, 3))

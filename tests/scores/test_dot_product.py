@@ -127,7 +127,7 @@ def test_bilinear_is_the_loop_of_the_paper(query: Tensor) -> None:
         (
             (5, 4),
             (7, 3),
-            "query has width 4 (5, 4) but key has width 3 (7, 3): a dot product needs equal widths",
+            "query has width 4 (5, 4) but key has width 3 (7, 3): they need equal widths",
         ),
     ],
 )

@@ -9,12 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from attn_examples import Additive, Bilinear, cosine, dot, scaled_dot
+from attn_examples import Additive, Bilinear, QKNorm, cosine, dot, l2_distance, scaled_dot
+from attn_examples.registry import mechanisms
 from tests.conftest import says
 
 Score = Callable[[Tensor, Tensor], Tensor]
-SCORES: list[Score] = [dot, scaled_dot, cosine, Additive(4, 4, 8), Bilinear(4, 4)]
-NAMES = ["dot", "scaled_dot", "cosine", "Additive", "Bilinear"]
+SCORES: list[Score] = [
+    dot, scaled_dot, cosine, l2_distance, QKNorm(7), Additive(4, 4, 8), Bilinear(4, 4),
+]  # fmt: skip
+NAMES = ["dot", "scaled_dot", "cosine", "l2_distance", "QKNorm", "Additive", "Bilinear"]
+
+
+def test_no_score_is_left_out() -> None:
+    known = (m.object for m in mechanisms() if m.step == "scores" and m.family != "wrappers")
+    assert sorted(set(known)) == sorted(NAMES), "add it to SCORES and NAMES in this file"
 
 
 @pytest.mark.parametrize("score", SCORES, ids=NAMES)
