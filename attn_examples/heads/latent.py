@@ -29,7 +29,7 @@ from attn_examples.core import (
 from attn_examples.heads.cache import Cache, seen_before
 from attn_examples.heads.four_steps import four_steps, join_bias
 from attn_examples.normalizers import softmax
-from attn_examples.scores import scaled_dot
+from attn_examples.scores import dot, scaled_dot
 
 __all__ = ["MultiHeadLatentAttention"]
 
@@ -210,8 +210,8 @@ class MultiHeadLatentAttention(nn.Module):
             this call are appended. In mask, bias and weights S then counts all of them.
         absorbed : bool, default False
             Whether queries meet the latents themselves, and these are mixed: no key or
-            value is made. The same but for rounding, with the score `scaled_dot`, or
-            `partial(scaled_dot, scale=...)`.
+            value is made. The same but for rounding, with the scores `dot`, `scaled_dot`
+            and `partial(scaled_dot, scale=...)`.
         need_weights : bool, default True
             Whether to return the weights. Without them torch's
             `scaled_dot_product_attention` runs, if score and normalizer are the usual ones.
@@ -233,11 +233,12 @@ class MultiHeadLatentAttention(nn.Module):
         refuse_mask(mask)
         refuse_bias(bias)
         check_cache(cache)
-        if absorbed and not _is_product(self.score):
+        width = self.head_dim + self.rope_dim
+        factor = _factor(self.score, width) if absorbed else 1.0
+        if factor is None:
             raise ValueError(
-                "absorbed (True) needs score=scaled_dot, or partial(scaled_dot, "
-                "scale=...): a matrix can be moved from the keys to the queries in "
-                "their product alone"
+                "absorbed (True) needs score=scaled_dot, partial(scaled_dot, scale=...) "
+                "or dot: in a product a matrix can move from the keys to the queries"
             )
         check_projected("x", x, "embed_dim", self.embed_dim, self.latent_proj)
         offset, held = seen_before(cache)
@@ -264,11 +265,13 @@ class MultiHeadLatentAttention(nn.Module):
             latent, k_shared = cache.append(latent, k_shared)  # all S of them
         prepare = self._absorb if absorbed else self._make
         query, key, value = prepare(own, shared, latent, k_shared)
+        if absorbed:  # scaled_dot divides by the root of the new width
+            query = query * (factor * math.sqrt(query.shape[-1]))
         heads, weights = four_steps(
             query,
             key,
             value,
-            score=self.score,
+            score=scaled_dot if absorbed else self.score,
             bias=bias,
             mask=mask,
             is_causal=is_causal,
@@ -300,10 +303,6 @@ class MultiHeadLatentAttention(nn.Module):
         """Take the queries to the latents, which are one head for all."""
         own = own @ self._by_head(self.k_up_proj)  # (..., H, L, latent_dim)
         query, key = torch.cat((own, shared), -1), torch.cat((latent, k_shared), -1)
-        if not isinstance(self.score, partial):
-            # scaled_dot divides by the root of the new width
-            width = self.head_dim + self.rope_dim
-            query = query * math.sqrt(key.shape[-1] / width)
         return query, key, latent
 
     def _by_head(self, projection: nn.Linear) -> Tensor:
@@ -311,8 +310,13 @@ class MultiHeadLatentAttention(nn.Module):
         return torch.unflatten(projection.weight, 0, (self.num_heads, -1))
 
 
-def _is_product(score: Score) -> bool:
-    """Tell whether a score is the dot product times a number."""
+def _factor(score: Score, width: int) -> float | None:
+    """Return what a score multiplies the dot product with, None if it does more."""
+    if score is dot:
+        return 1.0
+    scale = None
     if isinstance(score, partial):
-        return score.func is scaled_dot and score.keywords.get("scale") is not None
-    return score is scaled_dot
+        scale, score = score.keywords.get("scale"), score.func
+    if score is not scaled_dot:
+        return None
+    return 1 / math.sqrt(width) if scale is None else scale

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import DeepseekV2Config, DeepseekV3Config, DynamicCache
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Attention
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Attention
@@ -29,7 +31,7 @@ from attn_examples import (
     sliding_window_mask,
     softcapped,
 )
-from attn_examples.scores import scaled_dot
+from attn_examples.scores import dot, scaled_dot
 from tests.conftest import gradients, randn, same, says
 from tests.heads.conftest import WRONG_KIND, Rotary, misfit
 
@@ -361,17 +363,34 @@ def test_any_score_in_the_naive_form(x: Tensor) -> None:
     plain.load_state_dict(capped.state_dict())
     assert not torch.allclose(capped(x)[0], plain(x)[0])
     sentence = (
-        "absorbed (True) needs score=scaled_dot, or partial(scaled_dot, scale=...): a matrix can "
-        "be moved from the keys to the queries in their product alone"
+        "absorbed (True) needs score=scaled_dot, partial(scaled_dot, scale=...) or dot: in a "
+        "product a matrix can move from the keys to the queries"
     )
 
     def scaled_cosine(query: Tensor, key: Tensor, *, scale: float) -> Tensor:
         return scale * cosine(query, key)
 
-    scores = [softcapped(scaled_dot, 0.5), cosine, partial(scaled_cosine, scale=2.0)]
-    for score in (*scores, partial(scaled_dot)):
+    for score in (softcapped(scaled_dot, 0.5), cosine, partial(scaled_cosine, scale=2.0)):
         with pytest.raises(ValueError, match=says(sentence)):
             latent(score=score)(x, absorbed=True)
+
+
+SCALED = [dot, scaled_dot, partial(scaled_dot), partial(scaled_dot, scale=0.3)]
+
+
+@pytest.mark.parametrize("score", SCALED, ids=["dot", "default", "no scale", "scale"])
+def test_any_product_absorbed(
+    x: Tensor, score: Callable[[Tensor, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = latent(score=score)
+    output, weights = layer(x, is_causal=True)
+    absorbed = layer(x, is_causal=True, absorbed=True)
+    same(absorbed[0], output)
+    same(absorbed[1], weights)
+    fused = Mock(wraps=F.scaled_dot_product_attention)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
+    same(layer(x, is_causal=True, absorbed=True, need_weights=False)[0], output)
+    assert fused.call_count == 1
 
 
 @FORMS
