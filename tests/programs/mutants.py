@@ -1,0 +1,222 @@
+"""Change one thing of the package at a time, and see whether a test notices.
+
+`nox -s mutants` calls this; all of it takes hours, and is no part of `nox`. mutmut says what can
+be changed (a sign, a comparison, a default, an argument left out), but for docstrings,
+annotations and what stands behind `raise`. It would run such a change inside a function that
+chooses it, which hides from torch, so the changed file is imported in place of the file here.
+Torch, and all that is not ours, is imported once: each change is judged in a fork, by the tests
+that mirror its file, then by those of tests/test_contract.py that call what the file offers.
+Nothing is written where the sources are.
+
+    nox -s mutants                                      all, in random order; Ctrl-C: the table
+    nox -s mutants -- --sample 300                      the same 300 each time
+    nox -s mutants -- attn_examples/core.py             of one file
+    nox -s mutants -- attn_examples/core.py#17          one change
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import collections
+import difflib
+import functools
+import importlib.util
+import itertools
+import multiprocessing
+import random
+import sys
+import time
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType
+
+import libcst
+import pytest
+from mutmut.mutation.file_mutation import Mutation, create_mutations
+
+STEPS = ("scores", "masks", "normalizers", "positions", "heads", "mixes")
+LEAST = 92  # per cent that tests must notice
+SEED = 0
+PYTEST = ("-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist")
+# What torch compiles is compared with the module that it was compiled from, changed as it is
+WITHOUT = "not compile and not export"
+OURS = ("attn_examples", "tests")
+CONTRACT = "tests/test_contract.py"
+
+
+def main() -> int:
+    """Judge changes, and say which were not noticed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wanted", nargs="*", help="files, or changes as FILE#NUMBER")
+    parser.add_argument("--sample", type=int, help="how many changes, by default all")
+    options = parser.parse_args()
+    every = [f"{path}#{place}" for path in files() for place in range(len(changes(path)[1]))]
+    wanted = [name for name in every if chosen(name, options.wanted)]
+    names = random.Random(SEED).sample(wanted, min(options.sample or len(wanted), len(wanted)))
+    print(f"{len(every)} changes, of which {len(names)} are tried", flush=True)
+    warm()
+    verdicts: dict[str, bool] = {}
+    survivors = []
+    try:
+        for count, name in enumerate(names, 1):
+            began = time.monotonic()
+            verdicts[name] = noticed(name)
+            word = "killed  " if verdicts[name] else "SURVIVED"
+            print(f"{count:4} {word} {time.monotonic() - began:5.1f} s  {name}", flush=True)
+            if not verdicts[name]:
+                survivors.append(difference(name))
+                print(survivors[-1], flush=True)
+    except KeyboardInterrupt:
+        print("stopped")
+    print("\nSurvivors", *survivors, sep="\n\n")
+    return table(verdicts)
+
+
+def chosen(name: str, wanted: list[str]) -> bool:
+    """Say whether a change is asked for, by its name or its file's."""
+    return not wanted or name in wanted or name.partition("#")[0] in wanted
+
+
+def files() -> list[Path]:
+    """List what is changed."""
+    steps = [path for step in STEPS for path in sorted(Path("attn_examples", step).glob("*.py"))]
+    return [Path("attn_examples/core.py"), *(path for path in steps if path.stem != "__init__")]
+
+
+@functools.cache
+def changes(path: Path) -> tuple[libcst.Module, list[Mutation]]:
+    """Return a file and what can be changed in its functions."""
+    module, found, *_ = create_mutations(str(path), path.read_text(encoding="utf-8"))
+    return module, [change for change in found if change.contained_by_top_level_function]
+
+
+def changed(name: str) -> str:
+    """Return the text of a file with one change."""
+    path, _, place = name.partition("#")
+    module, found = changes(Path(path))
+    change = found[int(place)]
+    new = module.deep_replace(change.original_node, change.mutated_node)
+    assert isinstance(new, libcst.Module)
+    return new.code
+
+
+def difference(name: str) -> str:
+    """Show a change, with the lines around it."""
+    old, new = (text.splitlines() for text in (changes(file_of(name))[0].code, changed(name)))
+    return "\n".join(itertools.islice(difflib.unified_diff(old, new, name, lineterm=""), 2, None))
+
+
+def file_of(name: str) -> Path:
+    """Return the file that a change is in."""
+    return Path(name.partition("#")[0])
+
+
+def mirrors(path: Path) -> list[str]:
+    """List the tests of a file: those named as it is, and those that are of no one file."""
+    step = Path("tests") / path.parent.relative_to("attn_examples")
+    own = step / f"test_{path.stem}.py"
+    if path.stem == "core":
+        return [str(own)]
+    others = {step / f"test_{other.stem}.py" for other in path.parent.glob("*.py")}
+    shared = sorted(set(step.glob("test_*.py")) - others)
+    return [str(test) for test in ([own, *shared] if own.exists() else sorted(step.glob("test_*")))]
+
+
+def offered(path: Path) -> list[str]:
+    """Read the names in a file's `__all__`."""
+    for line in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__all__":
+            return [str(name) for name in ast.literal_eval(line.value)]
+    return []
+
+
+def warm() -> None:
+    """Import what all tests import, and forget what is ours."""
+    pytest.main([*PYTEST, "--collect-only", *(f"tests/{step}" for step in STEPS), CONTRACT])
+    for name in list(sys.modules):
+        if name.partition(".")[0] in OURS:
+            del sys.modules[name]
+
+
+class Changed(SourceFileLoader):
+    """Import one module from a text of our own."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(".".join(path.with_suffix("").parts), str(path.resolve()))
+        self.text = text
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Answer for this module alone."""
+        if name != self.name:
+            return None
+        return importlib.util.spec_from_file_location(name, self.path, loader=self)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the text, not the file."""
+        return compile(self.text, self.path, "exec", dont_inherit=True)
+
+
+def run(path: Path, text: str) -> None:
+    """Run the tests of a file with another text in its place, and exit as pytest does."""
+    sys.meta_path.insert(0, Changed(path, text))
+    stages = [[*mirrors(path), "-k", WITHOUT]]
+    if names := offered(path):
+        stages.append([CONTRACT, "-k", " or ".join(names)])
+    for stage in stages:
+        code = pytest.main([*PYTEST, *stage])
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            sys.exit(int(code))
+
+
+def judged(path: Path, text: str, seconds: float | None) -> int | None:
+    """Run the tests of a file in a fork; None where they do not end in time."""
+    fork = multiprocessing.get_context("fork").Process(target=run, args=(path, text))
+    fork.start()
+    fork.join(seconds)
+    if fork.is_alive():
+        fork.kill()
+        fork.join()
+        return None
+    return fork.exitcode
+
+
+@functools.cache
+def patience(path: Path) -> float:
+    """Run the tests of a file as it is: they must pass; give its changes a few times as long."""
+    began = time.monotonic()
+    code = judged(path, path.read_text(encoding="utf-8"), None)
+    if code != 0:
+        raise SystemExit(f"the tests of {path} do not pass as it is ({code}): mend that first")
+    return 30 + 4 * (time.monotonic() - began)
+
+
+def noticed(name: str) -> bool:
+    """Say whether the tests notice a change."""
+    path = file_of(name)
+    code = judged(path, changed(name), patience(path))
+    if code == pytest.ExitCode.USAGE_ERROR:
+        raise SystemExit(f"pytest cannot be asked about {name}")
+    return code != 0
+
+
+def table(verdicts: dict[str, bool]) -> int:
+    """Print how many changes were noticed in each file; fail where they are too few."""
+    tried = collections.Counter(file_of(name) for name in verdicts)
+    killed = collections.Counter(file_of(name) for name, found in verdicts.items() if found)
+    print()
+    for path in files():
+        if path in tried:
+            print(line(str(path), killed[path], tried[path]))
+    total = sum(killed.values())
+    print(line("all", total, len(verdicts)))
+    return int(100 * total < LEAST * len(verdicts))
+
+
+def line(what: str, killed: int, tried: int) -> str:
+    """Say how many were killed."""
+    return f"{what:44} {killed:4} of {tried:4} killed, {100 * killed / max(tried, 1):5.1f} %"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
