@@ -5,7 +5,8 @@ be changed (a sign, a comparison, a default, an argument left out), but for docs
 annotations and what stands behind `raise`. It would run such a change inside a function that
 chooses it, which hides from torch, so the changed file is imported in place of the file here.
 Torch, and all that is not ours, is imported once: each change is judged in a fork, by the tests
-that mirror its file, then by those of tests/test_contract.py that call what the file offers.
+that mirror its file, then by those of tests/test_contract.py and tests/test_transforms.py that
+call what the file offers. It is noticed where one fails, or they take a few times as long.
 Nothing is written where the sources are.
 
     nox -s mutants                                      all, in random order; Ctrl-C: the table
@@ -42,7 +43,7 @@ PYTEST = ("-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist")
 # What torch compiles is compared with the module that it was compiled from, changed as it is
 WITHOUT = "not compile and not export"
 OURS = ("attn_examples", "tests")
-CONTRACT = "tests/test_contract.py"
+OF_ALL = ("tests/test_contract.py", "tests/test_transforms.py")
 
 
 def main() -> int:
@@ -133,7 +134,7 @@ def offered(path: Path) -> list[str]:
 
 def warm() -> None:
     """Import what all tests import, and forget what is ours."""
-    pytest.main([*PYTEST, "--collect-only", *(f"tests/{step}" for step in STEPS), CONTRACT])
+    pytest.main([*PYTEST, "--collect-only", *(f"tests/{step}" for step in STEPS), *OF_ALL])
     for name in list(sys.modules):
         if name.partition(".")[0] in OURS:
             del sys.modules[name]
@@ -157,47 +158,46 @@ class Changed(SourceFileLoader):
         return compile(self.text, self.path, "exec", dont_inherit=True)
 
 
-def run(path: Path, text: str) -> None:
-    """Run the tests of a file with another text in its place, and exit as pytest does."""
-    sys.meta_path.insert(0, Changed(path, text))
-    stages = [[*mirrors(path), "-k", WITHOUT]]
+def stages(path: Path) -> list[tuple[str, ...]]:
+    """List what pytest is asked about a file, one after the other: few changes come to the end."""
+    asked = [(*mirrors(path), "-k", WITHOUT)]
     if names := offered(path):
-        stages.append([CONTRACT, "-k", " or ".join(names)])
-    for stage in stages:
-        code = pytest.main([*PYTEST, *stage])
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            sys.exit(int(code))
+        asked += [(test, "-k", " or ".join(names)) for test in OF_ALL]
+    return asked
 
 
-def judged(path: Path, text: str, seconds: float | None) -> int | None:
-    """Run the tests of a file in a fork; None where they do not end in time."""
-    fork = multiprocessing.get_context("fork").Process(target=run, args=(path, text))
+def run(path: Path, text: str, stage: tuple[str, ...]) -> None:
+    """Run tests with another text in a file's place, and exit as pytest does."""
+    sys.meta_path.insert(0, Changed(path, text))
+    sys.exit(int(pytest.main([*PYTEST, *stage])))
+
+
+def judged(path: Path, text: str, stage: tuple[str, ...], seconds: float | None) -> bool:
+    """Say whether tests pass, in a fork and in time."""
+    fork = multiprocessing.get_context("fork").Process(target=run, args=(path, text, stage))
     fork.start()
     fork.join(seconds)
     if fork.is_alive():
         fork.kill()
         fork.join()
-        return None
-    return fork.exitcode
+    if fork.exitcode == pytest.ExitCode.USAGE_ERROR:
+        raise SystemExit(f"pytest cannot be asked about {path}: {' '.join(stage)}")
+    return fork.exitcode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 @functools.cache
-def patience(path: Path) -> float:
-    """Run the tests of a file as it is: they must pass; give its changes a few times as long."""
+def patience(path: Path, stage: tuple[str, ...]) -> float:
+    """Run tests with a file as it is: they must pass. Changes get a few times as long."""
     began = time.monotonic()
-    code = judged(path, path.read_text(encoding="utf-8"), None)
-    if code != 0:
-        raise SystemExit(f"the tests of {path} do not pass as it is ({code}): mend that first")
+    if not judged(path, path.read_text(encoding="utf-8"), stage, None):
+        raise SystemExit(f"{path} does not pass as it is: {' '.join(stage)}")
     return 30 + 4 * (time.monotonic() - began)
 
 
 def noticed(name: str) -> bool:
     """Say whether the tests notice a change."""
-    path = file_of(name)
-    code = judged(path, changed(name), patience(path))
-    if code == pytest.ExitCode.USAGE_ERROR:
-        raise SystemExit(f"pytest cannot be asked about {name}")
-    return code != 0
+    path, text = file_of(name), changed(name)
+    return not all(judged(path, text, stage, patience(path, stage)) for stage in stages(path))
 
 
 def table(verdicts: dict[str, bool]) -> int:
