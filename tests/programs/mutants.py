@@ -42,7 +42,8 @@ SEED = 0
 PYTEST = ("-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist")
 # What torch compiles is compared with the module that it was compiled from, changed as it is
 WITHOUT = "not compile and not export"
-OURS = ("attn_examples", "tests")
+ROOT = Path(__file__).parent.parent.parent
+OURS = tuple(str(ROOT / folder) for folder in ("attn_examples", "tests", "conf"))
 OF_ALL = ("tests/test_contract.py", "tests/test_transforms.py")
 
 
@@ -113,15 +114,17 @@ def file_of(name: str) -> Path:
     return Path(name.partition("#")[0])
 
 
-def mirrors(path: Path) -> list[str]:
-    """List the tests of a file: those named as it is, and those that are of no one file."""
-    step = Path("tests") / path.parent.relative_to("attn_examples")
-    own = step / f"test_{path.stem}.py"
-    if path.stem == "core":
-        return [str(own)]
-    others = {step / f"test_{other.stem}.py" for other in path.parent.glob("*.py")}
-    shared = sorted(set(step.glob("test_*.py")) - others)
-    return [str(test) for test in ([own, *shared] if own.exists() else sorted(step.glob("test_*")))]
+def mirrors(path: Path) -> tuple[list[str], list[str]]:
+    """List the tests named as a file is and those of no one file, and the rest of the folder."""
+    core = path.stem == "core"  # what it has for heads is tested with them
+    step = Path("tests", "heads" if core else path.parent.name)
+    every = sorted(str(test) for test in step.glob("test_*.py"))
+    if core:
+        return ["tests/test_core.py"], every
+    others = {str(step / f"test_{other.stem}.py") for other in path.parent.glob("*.py")}
+    first = [str(step / f"test_{path.stem}.py"), *(test for test in every if test not in others)]
+    first = [test for test in first if test in every]
+    return first, [test for test in every if test not in first]
 
 
 def offered(path: Path) -> list[str]:
@@ -135,8 +138,8 @@ def offered(path: Path) -> list[str]:
 def warm() -> None:
     """Import what all tests import, and forget what is ours."""
     pytest.main([*PYTEST, "--collect-only", *(f"tests/{step}" for step in STEPS), *OF_ALL])
-    for name in list(sys.modules):
-        if name.partition(".")[0] in OURS:
+    for name, module in list(sys.modules.items()):
+        if name != "__main__" and str(getattr(module, "__file__", "")).startswith(OURS):
             del sys.modules[name]
 
 
@@ -160,7 +163,7 @@ class Changed(SourceFileLoader):
 
 def stages(path: Path) -> list[tuple[str, ...]]:
     """List what pytest is asked about a file, one after the other: few changes come to the end."""
-    asked = [(*mirrors(path), "-k", WITHOUT)]
+    asked = [(*tests, "-k", WITHOUT) for tests in mirrors(path) if tests]
     if names := offered(path):
         asked += [(test, "-k", " or ".join(names)) for test in OF_ALL]
     return asked
