@@ -42,7 +42,7 @@ SEED = 0
 PYTEST = ("-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist")
 # What torch compiles is compared with the module that it was compiled from, changed as it is
 WITHOUT = "not compile and not export"
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = tuple(str(ROOT / folder) for folder in ("attn_examples", "tests", "conf"))
 OF_ALL = ("tests/test_contract.py", "tests/test_transforms.py")
 
