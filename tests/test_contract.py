@@ -118,12 +118,18 @@ def test_float64_stays_float64(way: str) -> None:
 # What is refused
 
 
+# A sentence of an error begins with the name of what was given
+NAMES = {"query", "key", "value", "x", "context", "scores", "mask", "attn_mask", "bias"}
+NAMES |= {"sink", "step", "dtype"}
+
+
 def refuses(call: Call, tensors: list[Tensor], *more: type[Exception]) -> str:
     """Return the sentence with which a call refuses tensors."""
     with pytest.raises((TypeError, ValueError, *more)) as refused:
         run(call, *tensors)
     sentence = str(refused.value)
     assert "\n" not in sentence
+    assert sentence.split()[0] in NAMES, sentence
     return sentence
 
 
