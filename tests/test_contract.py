@@ -168,6 +168,34 @@ def test_another_device_is_refused(way: str, place: int) -> None:
     assert "meta" in refuses(call, tensors, *torchs_own)
 
 
+# What is made is made where the tensors are
+
+
+class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuse every operation on tensors of two devices, unless it copies or one is a number."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.dim()]
+        devices = {tensor.device.type for tensor in given}
+        assert len(devices) < 2 or "copy" in str(func), f"{func} meets {devices}"
+        return func(*args, **(kwargs or {}))
+
+
+ONE_DEVICE = OneDevice()  # type: ignore[no-untyped-call]
+
+
+# to_flex: torch itself makes indices on the CPU, for tensors that are nowhere
+@pytest.mark.parametrize("way", [way for way in at() if way != "to_flex"])
+def test_all_is_made_where_the_tensors_are(way: str) -> None:
+    call = CALLS[way](Inputs()).to("meta")
+    with ONE_DEVICE:
+        result = run(call, *(tensor.to("meta") for tensor in call.tensors))
+    if call.tensors:
+        assert {t.device.type for t in tree_leaves(result) if isinstance(t, Tensor)} <= {"meta"}
+
+
 # Gradients
 
 
