@@ -53,7 +53,7 @@ MAKE: dict[str, Callable[[int, int], Any]] = {
 
 
 def layer(name: str, heads: int = H, groups: int | None = None, **more: Any) -> MultiHeadAttention:
-    positions = MAKE[name](heads, D // heads)
+    positions = MAKE[name](heads, more.get("head_dim", D // heads))
     made = MultiHeadAttention(D, heads, groups, positions=positions, **more)
     stirred(made)
     return made
@@ -155,9 +155,9 @@ def by_hand(module: MultiHeadAttention, x: Tensor, context: Tensor, score: Score
 
 
 def equal_in_values_and_gradients(name: str, score: Score) -> None:
-    for heads, groups in ((3, 3), (6, 2)):
+    for heads, groups, width in ((3, 3, 5), (6, 2, D // 6)):
         for length, key_len in ((L, S), (S, L), (L, L), (1, S)):
-            module = layer(name, heads, groups)
+            module = layer(name, heads, groups, head_dim=width)
             x, context = randn(N, length, D, grad=True), randn(N, key_len, D, grad=True)
             inputs = [x, context, *module.positions.parameters()]  # type: ignore[union-attr]
             results = [
