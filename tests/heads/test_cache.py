@@ -113,6 +113,16 @@ def test_one_head_with_a_cache(x: Tensor, need_weights: bool) -> None:
     same(output, open_ended(x, mask)[0][:, 3:])
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: RingKVCache(L + 1), lambda: pages()], ids=["ring", "pages"]
+)
+def test_one_head_with_caches_of_other_kinds(x: Tensor, make: Callable[[], Any]) -> None:
+    """There keys have three dimensions, without one of heads."""
+    causal, cache = CausalSelfAttention(E, D).double(), make()
+    parts = [causal(part, cache=cache)[0] for part in torch.split(x, [2, 1, 2], dim=1)]
+    same(torch.cat(parts, 1), causal(x)[0])
+
+
 def test_a_copied_cache_is_a_branch(x: Tensor) -> None:
     module, cache = MultiHeadAttention(E, H).double(), KVCache()
     module(x[:, :3], is_causal=True, cache=cache)
