@@ -452,6 +452,23 @@ def test_layers_may_share_the_vectors_of_distance() -> None:
     assert sum(p.numel() for p in both.parameters()) == 2 * single - 2 * K * D
 
 
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (RelativePositions(50, 500), ["weight"]),
+        (TransformerXLPositions(1000, 20), ["u", "v"]),
+        (DisentangledPositions(50, 1, 500), ["weight"]),
+        (T5Bias(50, 1000, 2000), ["weight"]),
+    ],
+    ids=["relative", "transformer-xl", "disentangled", "t5"],
+)
+def test_what_is_learned_begins_small(made: nn.Module, names: list[str]) -> None:
+    for name in names:
+        parameter = made.get_parameter(name).detach()
+        assert abs(float(parameter.std()) - 0.02) < 0.002
+        assert abs(float(parameter.mean())) < 0.002
+
+
 # What is refused
 
 
