@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,27 @@ def float64_by_default() -> Iterator[None]:
 def test_every_mechanism_is_called() -> None:
     assert MISSING == []
     assert {way.split(",")[0] for way in CALLS} == set(STEP)
+
+
+# What is given where nothing is said
+
+
+def documented(thing: Any) -> Iterator[tuple[str, str]]:
+    """Read names and defaults in a docstring: "beta : float, default 1", or two in one line."""
+    for line in re.findall(r"(?m)^\S.* : .*default .*$", inspect.getdoc(thing) or ""):
+        names, values = line.split(" : ")[0].split(", "), line.split("default ")[1].split(" and ")
+        yield from zip(names, values * (len(names) // len(values)), strict=True)
+
+
+@pytest.mark.parametrize("name", attn_examples.__all__)
+def test_defaults_are_those_that_the_docstring_says(name: str) -> None:
+    thing = getattr(attn_examples, name)
+    for function in (thing, getattr(thing, "forward", None)):
+        for parameter, said in documented(function):
+            default = inspect.signature(function).parameters[parameter].default
+            shown = f"`{default.__name__}`" if callable(default) else str(default)
+            shown = f"{default:g}" if isinstance(default, float) else shown
+            assert said.strip('"') == shown, parameter
 
 
 # Shapes
