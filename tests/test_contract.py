@@ -69,8 +69,8 @@ def documented(thing: Any) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", attn_examples.__all__)
 def test_defaults_are_those_that_the_docstring_says(name: str) -> None:
-    thing = getattr(attn_examples, name)
-    for function in (thing, getattr(thing, "forward", None)):
+    thing: Any = getattr(attn_examples, name)
+    for function in (thing, getattr(thing, "forward", thing)):
         for parameter, said in documented(function):
             default = inspect.signature(function).parameters[parameter].default
             shown = f"`{default.__name__}`" if callable(default) else str(default)
