@@ -172,6 +172,12 @@ def growth(session: nox.Session) -> None:
 
 
 @session
+def mutants(session: nox.Session) -> None:
+    """Change the package in one place at a time: do tests notice? Hours, not part of `nox`."""
+    python(session, "-m", "tests.programs.mutants", *session.posargs, OMP_NUM_THREADS="1")
+
+
+@session
 def verify(session: nox.Session) -> None:
     """Rebuild from source, and compare with a published site: give its address or folder."""
     python(session, "conf/commands/verify.py", *session.posargs)

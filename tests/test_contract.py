@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,27 @@ def float64_by_default() -> Iterator[None]:
 def test_every_mechanism_is_called() -> None:
     assert not MISSING, "\n".join(MISSING)
     assert {way.split(",")[0] for way in CALLS} == set(STEP)
+
+
+# What is given where nothing is said
+
+
+def documented(thing: Any) -> Iterator[tuple[str, str]]:
+    """Read names and defaults in a docstring: "beta : float, default 1", or two in one line."""
+    for line in re.findall(r"(?m)^\S.* : .*default .*$", inspect.getdoc(thing) or ""):
+        names, values = line.split(" : ")[0].split(", "), line.split("default ")[1].split(" and ")
+        yield from zip(names, values * (len(names) // len(values)), strict=True)
+
+
+@pytest.mark.parametrize("name", attn_examples.__all__)
+def test_defaults_are_those_that_the_docstring_says(name: str) -> None:
+    thing: Any = getattr(attn_examples, name)
+    for function in (thing, getattr(thing, "forward", thing)):
+        for parameter, said in documented(function):
+            default = inspect.signature(function).parameters[parameter].default
+            shown = f"`{default.__name__}`" if callable(default) else str(default)
+            shown = f"{default:g}" if isinstance(default, float) else shown
+            assert said.strip('"') == shown, parameter
 
 
 # Shapes
@@ -118,12 +140,18 @@ def test_float64_stays_float64(way: str) -> None:
 # What is refused
 
 
+# A sentence of an error begins with the name of what was given
+NAMES = {"query", "key", "value", "x", "context", "scores", "mask", "attn_mask", "bias"}
+NAMES |= {"sink", "step", "dtype"}
+
+
 def refuses(call: Call, tensors: list[Tensor], *more: type[Exception]) -> str:
     """Return the sentence with which a call refuses tensors."""
     with pytest.raises((TypeError, ValueError, *more)) as refused:
         run(call, *tensors)
     sentence = str(refused.value)
     assert "\n" not in sentence
+    assert sentence.split()[0] in NAMES, sentence
     return sentence
 
 
@@ -160,6 +188,34 @@ def test_another_device_is_refused(way: str, place: int) -> None:
     tensors[place] = tensors[place].to("meta")
     torchs_own = [RuntimeError] if STEP[way.split(",")[0]] == "heads" else []
     assert "meta" in refuses(call, tensors, *torchs_own)
+
+
+# What is made is made where the tensors are
+
+
+class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuse every operation on tensors of two devices, unless it copies or one is a number."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.dim()]
+        devices = {tensor.device.type for tensor in given}
+        assert len(devices) < 2 or "copy" in str(func), f"{func} meets {devices}"
+        return func(*args, **(kwargs or {}))
+
+
+ONE_DEVICE = OneDevice()  # type: ignore[no-untyped-call]
+
+
+# to_flex: torch itself makes indices on the CPU, for tensors that are nowhere
+@pytest.mark.parametrize("way", [way for way in at() if way != "to_flex"])
+def test_all_is_made_where_the_tensors_are(way: str) -> None:
+    call = CALLS[way](Inputs()).to("meta")
+    with ONE_DEVICE:
+        result = run(call, *(tensor.to("meta") for tensor in call.tensors))
+    if call.tensors:
+        assert {t.device.type for t in tree_leaves(result) if isinstance(t, Tensor)} <= {"meta"}
 
 
 # Gradients

@@ -113,6 +113,16 @@ def test_one_head_with_a_cache(x: Tensor, need_weights: bool) -> None:
     same(output, open_ended(x, mask)[0][:, 3:])
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: RingKVCache(L + 1), lambda: pages()], ids=["ring", "pages"]
+)
+def test_one_head_with_caches_of_other_kinds(x: Tensor, make: Callable[[], Any]) -> None:
+    """There keys have three dimensions, without one of heads."""
+    causal, cache = CausalSelfAttention(E, D).double(), make()
+    parts = [causal(part, cache=cache)[0] for part in torch.split(x, [2, 1, 2], dim=1)]
+    same(torch.cat(parts, 1), causal(x)[0])
+
+
 def test_a_copied_cache_is_a_branch(x: Tensor) -> None:
     module, cache = MultiHeadAttention(E, H).double(), KVCache()
     module(x[:, :3], is_causal=True, cache=cache)
@@ -364,3 +374,23 @@ def test_what_pages_refuse() -> None:
     cache.append(randn(G, 3, D), randn(G, 3, D))
     with pytest.raises(ValueError, match="all but the length must be equal"):
         PagedKVCache(cache.pool).append(randn(G + 1, 1, D), randn(G + 1, 1, D))
+
+
+@pytest.mark.parametrize("name", ["key", "value"])
+@pytest.mark.parametrize(
+    ("make", "held"), [(KVCache, 3), (lambda: RingKVCache(WINDOW), 2), (pages, 2)],
+    ids=["grows", "ring", "pages"],
+)  # fmt: skip
+def test_each_cache_refuses_what_does_not_follow(
+    make: Callable[[], Any], held: int, name: str
+) -> None:
+    cache = make()
+    cache.append(randn(G, 3, D), randn(G, 3, D))
+    sentence = (
+        f"{name} has shape (2, 1, 5) but the cache holds (2, {held}, 4): "
+        "all but the length must be equal, so use a new cache for another batch"
+    )
+    right = {"key": randn(G, 1, D), "value": randn(G, 1, D)}
+    with pytest.raises(ValueError, match=says(sentence)):
+        cache.append(**right | {name: randn(G, 1, D + 1)})
+    assert cache.length == 3

@@ -109,6 +109,15 @@ def test_talking_heads_are_the_loop_of_the_paper() -> None:
     assert (weights[:, :, ~mask] == 0).all()
 
 
+def test_what_differential_attention_takes_away_begins_near_lambda_init() -> None:
+    layer = DifferentialAttention(4, 2, head_dim=1000, lambda_init=0.3)
+    for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
+        parameter = layer.get_parameter(name).detach()
+        assert parameter.shape == (1000,)
+        assert abs(float(parameter.std()) - 0.1) < 0.01
+        assert abs(float(parameter.mean())) < 0.02
+
+
 def test_talking_heads_begin_silent(x: Tensor) -> None:
     plain = MultiHeadAttention(E, H).double()
     ours = MultiHeadAttention(

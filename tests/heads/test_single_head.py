@@ -186,3 +186,21 @@ def test_one_head_refuses_a_mask(
 ) -> None:
     with pytest.raises(error, match=says(sentence)):
         kind(E)(X, mask, need_weights=need_weights)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(
+    ("mask", "error", "sentence"),
+    [
+        *WRONG_KIND[:-1],  # the last is as large as those of self-attention
+        *(
+            misfit(shape, "(5, 7) or (2, 5, 7)")
+            for shape in [(), (7,), (7, 5), (5, 5), (3, 5, 7), (2, 1, 5, 7)]
+        ),
+    ],
+)
+def test_cross_attention_refuses_a_mask(
+    mask: Any, error: type[Exception], sentence: str, need_weights: bool
+) -> None:
+    with pytest.raises(error, match=says(sentence)):
+        CROSS(X, C, mask, need_weights=need_weights)

@@ -107,6 +107,9 @@ def test_prefix_mask_of_a_batch_equals_flex(kind: Any) -> None:
 def test_masks_are_made_where_asked() -> None:
     assert causal_mask(3, device="meta").device.type == "meta"
     assert sliding_window_mask(3, 3, 1, device="meta").device.type == "meta"
+    for prefix in (2, [1, 2], torch.tensor([1, 2])):
+        assert prefix_mask(3, 3, prefix, device="meta").device.type == "meta"
+    assert prefix_mask(3, 3, torch.tensor([1, 2], device="meta")).device.type == "meta"
 
 
 @pytest.mark.parametrize(

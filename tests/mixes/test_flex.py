@@ -40,6 +40,7 @@ def _looking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ALIBI = alibi(H, L, S, dtype=torch.float64)
+OF_ALL = torch.linspace(-2, 2, N * H * L * S, dtype=torch.float64).sin().view(N, H, L, S)
 SCORES: dict[str, Any] = {
     "scaled_dot": scaled_dot,
     "dot": dot,
@@ -56,6 +57,7 @@ SCORES: dict[str, Any] = {
     "a bias of batches": with_bias(dot, torch.arange(N * S, dtype=torch.float64).view(N, 1, 1, S)),
     "a bias around a cap": with_bias(softcapped(scaled_dot, 0.5), ALIBI),
     "a cap around a bias": softcapped(with_bias(scaled_dot, ALIBI), 0.5),
+    "a bias of all around another": with_bias(with_bias(dot, OF_ALL), OF_ALL.flip(0, 1)),
     "one number": with_bias(softcapped(dot, 0.5), torch.tensor(0.25, dtype=torch.float64)),
 }
 MASKS: dict[str, Any] = {

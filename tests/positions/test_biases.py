@@ -224,6 +224,7 @@ def test_biased_equals_t5(head_dim: int) -> None:
             ValueError,
             "num_buckets (0) must be at least 2",
         ),
+        (lambda: T5Bias(2, 32, 0), ValueError, "max_distance (0) must be at least 1"),
         (lambda: T5Bias(2, 32, 8), ValueError, "max_distance (8) must be at least 9"),
         (
             lambda: T5Bias(2, 32, 16, bidirectional=False),

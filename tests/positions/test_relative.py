@@ -53,7 +53,7 @@ MAKE: dict[str, Callable[[int, int], Any]] = {
 
 
 def layer(name: str, heads: int = H, groups: int | None = None, **more: Any) -> MultiHeadAttention:
-    positions = MAKE[name](heads, D // heads)
+    positions = MAKE[name](heads, more.get("head_dim", D // heads))
     made = MultiHeadAttention(D, heads, groups, positions=positions, **more)
     stirred(made)
     return made
@@ -155,9 +155,9 @@ def by_hand(module: MultiHeadAttention, x: Tensor, context: Tensor, score: Score
 
 
 def equal_in_values_and_gradients(name: str, score: Score) -> None:
-    for heads, groups in ((3, 3), (6, 2)):
+    for heads, groups, width in ((3, 3, 5), (6, 2, D // 6)):
         for length, key_len in ((L, S), (S, L), (L, L), (1, S)):
-            module = layer(name, heads, groups)
+            module = layer(name, heads, groups, head_dim=width)
             x, context = randn(N, length, D, grad=True), randn(N, key_len, D, grad=True)
             inputs = [x, context, *module.positions.parameters()]  # type: ignore[union-attr]
             results = [
@@ -450,6 +450,23 @@ def test_layers_may_share_the_vectors_of_distance() -> None:
     both = nn.ModuleList([first, second])
     single = sum(p.numel() for p in first.parameters())
     assert sum(p.numel() for p in both.parameters()) == 2 * single - 2 * K * D
+
+
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (RelativePositions(50, 500), ["weight"]),
+        (TransformerXLPositions(1000, 20), ["u", "v"]),
+        (DisentangledPositions(50, 1, 500), ["weight"]),
+        (T5Bias(50, 1000, 2000), ["weight"]),
+    ],
+    ids=["relative", "transformer-xl", "disentangled", "t5"],
+)
+def test_what_is_learned_begins_small(made: nn.Module, names: list[str]) -> None:
+    for name in names:
+        parameter = made.get_parameter(name).detach()
+        assert abs(float(parameter.std()) - 0.02) < 0.002
+        assert abs(float(parameter.mean())) < 0.002
 
 
 # What is refused

@@ -228,6 +228,18 @@ def test_a_converted_module_keeps_its_frequencies() -> None:
     assert [p.dtype for p in learned.parameters()] == [torch.float16]
 
 
+def test_positions_and_frequencies_are_taken_to_where_x_is() -> None:
+    away, places = randn(L, E).to("meta"), torch.arange(L)
+    for frequencies, positions in [
+        (rotary_frequencies(E), None),
+        (rotary_frequencies(E), places),
+        (rotary_frequencies(E).to("meta"), places),
+        (rotary_frequencies(E), places.to("meta")),
+        (axial_frequencies(E), torch.stack((places, places), -1)),
+    ]:
+        assert rotated(away, frequencies, positions).device.type == "meta"
+
+
 # -- Inside a module -------------------------------------------------------------------------
 
 
