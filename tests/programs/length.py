@@ -56,7 +56,7 @@ def study() -> dict[str, Any]:
     if section is None:
         raise ValueError(f"{PAGE.name} has no section that begins with '## The study'")
     names: dict[str, Any] = {"__name__": "study"}
-    exec("\n".join(CELL.findall(section[1])), names)  # noqa: S102
+    exec("\n".join(CELL.findall(section[1])), names)
     return names
 
 
