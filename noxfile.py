@@ -185,8 +185,9 @@ def verify(session: nox.Session) -> None:
 
 @session
 def record(session: nox.Session) -> None:
-    """Record the table of transforms, the pages' times, and how far each oracle is from us."""
+    """Record transforms, tiny models on longer texts, pages' times, and oracles' differences."""
     python(session, "-m", "tests.test_transforms", "--write")
+    python(session, "tests/programs/length.py", OMP_NUM_THREADS="1")
     python(session, "-m", "pytest", "-q", *SIDE_BY_SIDE)
     python(session, "conf/commands/record.py")
 
