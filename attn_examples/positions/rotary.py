@@ -48,8 +48,8 @@ MECHANISMS = (
             "Llama 3": "grattafiori2024",
         },
         "thumbnail": (
-            "rotated(query[:1].expand(8, -1), rotary_frequencies(32)) "
-            "@ rotated(query[:1].expand(8, -1), rotary_frequencies(32)).T"
+            "(lambda q: q @ q.T - (q @ q.T).min())"
+            "(rotated(query[:1].expand(12, -1), rotary_frequencies(32)))"
         ),
     },
     {

@@ -42,7 +42,7 @@ MECHANISMS = (
         "words": ["PI", "linear scaling", "rope_scaling", "longer context"],
         "cost": "the same: other frequencies",
         "thumbnail": (
-            "torch.arange(8, 0, -1)[:, None] "
+            "torch.arange(10, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
             "/ position_interpolation(rotary_frequencies(16), 8.0)).round()"
         ),
@@ -67,7 +67,7 @@ MECHANISMS = (
         "words": ["NTK", "dynamic NTK", "base rescaling", "bloc97", "longer context"],
         "cost": "the same: other frequencies",
         "thumbnail": (
-            "torch.arange(8, 0, -1)[:, None] "
+            "torch.arange(10, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
             "/ ntk_aware(rotary_frequencies(16), 8.0)).round()"
         ),
@@ -87,7 +87,7 @@ MECHANISMS = (
         "words": ["NTK-by-parts", "beta_fast", "beta_slow", "longer context"],
         "cost": "the same: other frequencies, and scores multiplied by one number",
         "thumbnail": (
-            "torch.arange(8, 0, -1)[:, None] "
+            "torch.arange(10, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
             "/ yarn(rotary_frequencies(16), 8.0, 4096)).round()"
         ),
@@ -126,7 +126,7 @@ MECHANISMS = (
         "words": ["Llama 3.1", "low_freq_factor", "high_freq_factor", "longer context"],
         "cost": "the same: other frequencies",
         "thumbnail": (
-            "torch.arange(8, 0, -1)[:, None] "
+            "torch.arange(10, 0, -1)[:, None] "
             "<= (rotary_frequencies(16) "
             "/ llama3_scaling(rotary_frequencies(16), 8.0, 4096)).round()"
         ),
