@@ -36,7 +36,7 @@ def main() -> int:
     for kind in (*names["KINDS"], "T5 wide"):
         for seed in SEEDS:
             began = time.process_time()
-            run = {"kind": kind, "seed": seed, "early": round(names["early"](kind, seed), 6)}
+            run = {"kind": kind, "seed": seed, "early": round(names["early"](kind, seed), 7)}
             found = tested(names, kind, names["train"](kind, seed))
             runs.append({**run, **found})
             seconds = time.process_time() - began
