@@ -237,8 +237,9 @@ class MultiHeadLatentAttention(nn.Module):
         factor = _factor(self.score, width) if absorbed else 1.0
         if factor is None:
             raise ValueError(
-                "absorbed (True) needs score=scaled_dot, partial(scaled_dot, scale="
-                "...) or dot: in a product a matrix can move from the keys to the queries"
+                "absorbed (True) needs score=scaled_dot, partial(scaled_dot, "
+                "scale=...) or dot: in a product a matrix can move from the keys to the "
+                "queries"
             )
         check_projected("x", x, "embed_dim", self.embed_dim, self.latent_proj)
         offset, held = seen_before(cache)
