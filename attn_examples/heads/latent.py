@@ -238,8 +238,8 @@ class MultiHeadLatentAttention(nn.Module):
         if factor is None:
             raise ValueError(
                 "absorbed (True) needs score=scaled_dot, partial(scaled_dot, "
-                "scale=...) or dot: in a product a matrix can move from the keys to the "
-                "queries"
+                "scale=...) or dot: in a product a matrix can move from the keys to "
+                "the queries"
             )
         check_projected("x", x, "embed_dim", self.embed_dim, self.latent_proj)
         offset, held = seen_before(cache)
