@@ -161,16 +161,29 @@ def test_fonts_keep_what_formulas_draw() -> None:
     assert fonts.drawn_characters(page) == set("a<bc")
 
 
-def test_fonts_of_a_few_signs_and_common_ones_are_in_the_stylesheet(tmp_path: Path) -> None:
-    common = fonts.COMMON_FONTS[0]
+def test_fonts_of_a_few_signs_are_in_the_stylesheet(tmp_path: Path) -> None:
     (tmp_path / "small.woff2").write_bytes(b"few")
-    for name in ("large.woff2", common):
-        (tmp_path / name).write_bytes(b"xxx" * 1000)
-    css = "".join(f"a{{src:url({name})}}" for name in ("small.woff2", "large.woff2", common))
+    (tmp_path / "large.woff2").write_bytes(b"x" * 3000)
+    css = "a{src:url(small.woff2)format('woff2')}b{src:url(large.woff2)}"
     assert fonts.with_fonts(css, tmp_path) == (
-        "a{src:url(data:font/woff2;base64,ZmV3)}a{src:url(large.woff2)}"
-        f"a{{src:url(data:font/woff2;base64,{'eHh4' * 1000})}}"
+        "a{src:url(data:font/woff2;base64,ZmV3)format('woff2')}b{src:url(large.woff2)}"
     )
+
+
+def test_common_fonts_are_stylesheets_of_their_own(tmp_path: Path) -> None:
+    (name, sign), (other, _) = fonts.COMMON_FONTS.values()
+    for file in (name, other):
+        (tmp_path / file).write_bytes(b"xxx" * 1000)
+    face = "@font-face{font-family:K;src:url(%s)}"
+    assert fonts.apart(f"a{{top:0}}{face % name}{face % other}b{{top:0}}", tmp_path) == {
+        "css": "a{top:0}b{top:0}",
+        "text.css": face % f"data:font/woff2;base64,{'eHh4' * 1000}",
+        "math.css": face % f"data:font/woff2;base64,{'eHh4' * 1000}",
+    }
+    page = '<head><link rel="stylesheet" href="../_static/a.css"></head>'
+    with_formula = bundle.collect(page + f"<span {sign}>", tmp_path, {}, {})
+    assert "../_static/site-00000000.text.css" in with_formula and "math.css" not in with_formula
+    assert "text.css" not in bundle.collect(page, tmp_path, {}, {})
 
 
 def test_styles_are_made_again_when_pages_use_others(tmp_path: Path) -> None:

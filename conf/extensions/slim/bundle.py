@@ -56,6 +56,9 @@ def collect(text: str, out: Path, styles: dict[Path, None], scripts: dict[Path, 
 
     text = TAG.sub(take, text)
     links = f'<link rel="stylesheet" href="{root}_static/site-00000000.css"/>\n'
+    for kind, (_, sign) in fonts.COMMON_FONTS.items():
+        if sign in text:
+            links += f'<link rel="stylesheet" href="{root}_static/site-00000000.{kind}"/>\n'
     plain = f'<link rel="stylesheet" href="{root}_static/site-00000000.plain.css"/>'
     links += f"<noscript>{plain}</noscript>\n"
     kinds = ["js"]

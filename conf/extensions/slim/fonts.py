@@ -12,9 +12,13 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 
 SMALL_FONT = 2000  # bytes
-# Nearly every formula draws with these. As files of their own they arrive before the first
-# paint, and hold it up, or after it, and the formulas change under the eye.
-COMMON_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
+# Most formulas draw with these. Asked for by the stylesheet they arrive before the first paint,
+# and hold it up, or after it, and the formulas change under the eye: so they come beside it, as
+# stylesheets of their own, to pages that have what is named here.
+COMMON_FONTS = {
+    "text.css": ("KaTeX_Main-Regular.woff2", 'class="katex-html"'),
+    "math.css": ("KaTeX_Math-Italic.woff2", "mathnormal"),
+}
 PIECE = re.compile(r"<(/?)span\b[^>]*>|<[^>]*>|([^<]+)")  # of a page
 
 
@@ -44,11 +48,25 @@ def subset_fonts(folder: Path, characters: set[str]) -> None:
 
 
 def with_fonts(css: str, folder: Path) -> str:
-    """Write common fonts and small ones into the stylesheet: requests would take longer."""
+    """Write fonts of a few signs into the stylesheet: a request for each would take longer."""
+    return _with_fonts(css, folder, SMALL_FONT)
 
+
+def apart(css: str, folder: Path) -> dict[str, str]:
+    """Take the common fonts out of the stylesheet: each becomes one of its own."""
+    found = {"css": css}
+    for kind, (name, _) in COMMON_FONTS.items():
+        rules = re.findall(rf"@font-face\s*\{{[^}}]*{re.escape(name)}[^}}]*\}}", css)
+        for rule in rules:
+            found["css"] = found["css"].replace(rule, "")
+        found[kind] = "".join(_with_fonts(rule, folder) for rule in rules)
+    return found
+
+
+def _with_fonts(css: str, folder: Path, largest: float = float("inf")) -> str:
     def write(match: re.Match[str]) -> str:
         content = (folder / match[1]).read_bytes()
-        if len(content) > SMALL_FONT and not match[1].endswith(COMMON_FONTS):
+        if len(content) > largest:
             return match[0]
         return f"url(data:font/woff2;base64,{base64.b64encode(content).decode()})"
 

@@ -31,7 +31,7 @@ AMENDMENTS = {
     r'<summary>(?=<span class="toctree-toggle")': '<summary aria-label="Pages below">',
 }
 REDIRECT = 'http-equiv="refresh"'
-BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.(plain\.css|css|moving\.js|js)")
+BUNDLED = re.compile(r"_static/site-[0-9a-f]{8}\.((?:plain\.|text\.|math\.)?css|(?:moving\.)?js)")
 BESIDE = re.compile(r"_(?:downloads|images|sources)/[^\s\"'<>#?]+")
 STATIC = re.compile(r"_static/([^\s\"'<>]+)")
 # Made by scripts of the theme for what this site does not have
@@ -69,7 +69,8 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     names = made.union(*(used_css.names_in_page(text) for text in pages.values()))
     characters = set().union(*(fonts.drawn_characters(text) for text in pages.values()))
     known = Path(app.config.slim_keep).with_name("styles") if app.config.slim_keep else None
-    bundles["css"] = bundle.make_styles(list(styles), out / "_static", names, characters, known)
+    css = bundle.make_styles(list(styles), out / "_static", names, characters, known)
+    bundles |= fonts.apart(css, out / "_static")
     bundles["plain.css"] = used_css.without_scripts(bundles["css"])
     bundled = {}
     for kind, content in bundles.items():
