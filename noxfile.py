@@ -187,7 +187,7 @@ def verify(session: nox.Session) -> None:
 def record(session: nox.Session) -> None:
     """Record transforms, tiny models on longer texts, pages' times, and oracles' differences."""
     python(session, "-m", "tests.test_transforms", "--write")
-    python(session, "tests/programs/length.py", OMP_NUM_THREADS="1")
+    python(session, "-m", "tests.programs.length", OMP_NUM_THREADS="1")
     python(session, "-m", "pytest", "-q", *SIDE_BY_SIDE)
     python(session, "conf/commands/record.py")
 

@@ -303,8 +303,7 @@ class MultiHeadLatentAttention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Take the queries to the latents, which are one head for all."""
         own = own @ self._by_head(self.k_up_proj)  # (..., H, L, latent_dim)
-        query, key = torch.cat((own, shared), -1), torch.cat((latent, k_shared), -1)
-        return query, key, latent
+        return torch.cat((own, shared), -1), torch.cat((latent, k_shared), -1), latent
 
     def _by_head(self, projection: nn.Linear) -> Tensor:
         """Return a projection's matrix for each head, (H, width, latent_dim)."""

@@ -214,10 +214,12 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def write(file: Path, head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+def write(
+    file: Path, head: dict[str, Any], rows: Sequence[dict[str, Any]], name: str = "rows"
+) -> None:
     """Write all of the file or nothing, one row on a line."""
     lines = ",\n  ".join(json.dumps(row) for row in rows)
-    text = f'{json.dumps(head, indent=1)[:-2]},\n "rows": [\n  {lines}\n ]\n}}\n'
+    text = f'{json.dumps(head, indent=1)[:-2]},\n "{name}": [\n  {lines}\n ]\n}}\n'
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")

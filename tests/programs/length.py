@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from tests.programs.bench import write
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "practice" / "length.md"
 SECTION = re.compile(r"^## The study\n(.*?)^## ", re.DOTALL | re.MULTILINE)
@@ -43,7 +44,8 @@ def main() -> int:
             print(f"{kind:11}{seed} {seconds:5.1f} s, long: {found['long']}", flush=True)
     head = {"torch": torch.__version__, **{name: names[name] for name in SIZES}}
     head["blind"] = rounded(names["blind"]())
-    write(options.out, head, runs)
+    write(options.out, head, runs, "runs")
+    print(f"{len(runs)} models recorded in {options.out.name}")
     return 0
 
 
@@ -76,17 +78,6 @@ def tested(names: dict[str, Any], kind: str, model: Any) -> dict[str, Any]:
 def rounded(found: Any) -> Any:
     """Round every share to four digits: a record need not hold more."""
     return json.loads(json.dumps(found), parse_float=lambda text: round(float(text), 4))
-
-
-def write(file: Path, head: dict[str, Any], runs: list[dict[str, Any]]) -> None:
-    """Write all of the file or nothing, one model on a line."""
-    lines = ",\n  ".join(json.dumps(run) for run in runs)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    fresh.write_text(
-        f'{json.dumps(head, indent=1)[:-2]},\n "runs": [\n  {lines}\n ]\n}}\n', encoding="utf-8"
-    )
-    os.replace(fresh, file)
-    print(f"{len(runs)} models recorded in {file.name}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import logging
+import math
 import re
 from pathlib import Path
 
@@ -47,11 +48,6 @@ def subset_fonts(folder: Path, characters: set[str]) -> None:
         font.save(file)
 
 
-def with_fonts(css: str, folder: Path) -> str:
-    """Write fonts of a few signs into the stylesheet: a request for each would take longer."""
-    return _with_fonts(css, folder, SMALL_FONT)
-
-
 def apart(css: str, folder: Path) -> dict[str, str]:
     """Take the common fonts out of the stylesheet: each becomes one of its own."""
     found = {"css": css}
@@ -59,11 +55,13 @@ def apart(css: str, folder: Path) -> dict[str, str]:
         rules = re.findall(rf"@font-face\s*\{{[^}}]*{re.escape(name)}[^}}]*\}}", css)
         for rule in rules:
             found["css"] = found["css"].replace(rule, "")
-        found[kind] = "".join(_with_fonts(rule, folder) for rule in rules)
+        found[kind] = "".join(with_fonts(rule, folder, math.inf) for rule in rules)
     return found
 
 
-def _with_fonts(css: str, folder: Path, largest: float = float("inf")) -> str:
+def with_fonts(css: str, folder: Path, largest: float = SMALL_FONT) -> str:
+    """Write fonts of a few signs into the stylesheet: a request for each would take longer."""
+
     def write(match: re.Match[str]) -> str:
         content = (folder / match[1]).read_bytes()
         if len(content) > largest:
