@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,8 @@ from attn_examples.core import (
 from attn_examples.heads.cache import Cache, seen_before
 from attn_examples.heads.four_steps import four_steps, join_bias
 from attn_examples.normalizers import softmax
-from attn_examples.scores import dot, scaled_dot
+from attn_examples.scores import scaled_dot
+from attn_examples.scores.dot_product import _as_scaled_dot
 
 __all__ = ["MultiHeadLatentAttention"]
 
@@ -312,11 +312,7 @@ class MultiHeadLatentAttention(nn.Module):
 
 def _factor(score: Score, width: int) -> float | None:
     """Return what a score multiplies the dot product with, None if it does more."""
-    if score is dot:
-        return 1.0
-    scale = None
-    if isinstance(score, partial):
-        scale, score = score.keywords.get("scale"), score.func
-    if score is not scaled_dot:
+    if (keywords := _as_scaled_dot(score)) is None:
         return None
+    scale = keywords.get("scale")
     return 1 / math.sqrt(width) if scale is None else scale

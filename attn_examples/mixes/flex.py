@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from attn_examples.checks import refuse_mask, shape_of
-from attn_examples.scores import dot, scaled_dot
+from attn_examples.scores import scaled_dot
+from attn_examples.scores.dot_product import _as_scaled_dot
 from attn_examples.scores.wrappers import _Softcapped, _WithBias
 
 __all__ = ["to_flex"]
@@ -99,12 +99,8 @@ def _said(score: Any) -> tuple[float | None, _ScoreMod | None]:
         return _then(
             score.score, lambda scores, *place: scores + bias(*place).to(scores.dtype)
         )
-    if score is dot:
-        return 1.0, None
-    if score is scaled_dot:
-        return None, None
-    if isinstance(score, functools.partial) and score.func is scaled_dot:
-        return score.keywords.get("scale"), None
+    if (keywords := _as_scaled_dot(score)) is not None:
+        return keywords.get("scale"), None
     name = getattr(score, "__name__", type(score).__name__)
     raise ValueError(
         f"score ({name}) cannot be said in FlexAttention: it must be dot or "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -161,6 +163,17 @@ def scaled_dot(query: Tensor, key: Tensor, *, scale: float | None = None) -> Ten
         check_factor("scale", scale)
     # scaled first: float16 overflows at 65504
     return query * scale @ key.transpose(-2, -1)
+
+
+def _as_scaled_dot(score: Any) -> dict[str, Any] | None:
+    """Return the keywords that make scaled_dot this score, None where none do."""
+    if score is dot:
+        return {"scale": 1.0}
+    if score is scaled_dot:
+        return {}
+    if isinstance(score, partial) and score.func is scaled_dot:
+        return score.keywords
+    return None
 
 
 def cosine(query: Tensor, key: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:

@@ -21,6 +21,9 @@ from tests.browser.server import serving
 NO_ARTICLES = {"404.html", "search.html"}
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+# By where a page stands: the most screens of 1440 x 900, and the least share that is pictures
+BOUNDS = {"concepts/": (7.0, 0.25), "formulas/": (9.0, 1 / 6), "types/": (9.0, 1 / 6)}
+APART = 3.0  # screens from one picture to the next, on a concept page
 # Of what is shown: tops and bottoms of pictures, heights of code, within the article
 BOXES = """() => {
   const article = document.querySelector("article");
@@ -77,6 +80,27 @@ def measure(page: Page) -> Measures:
         apart=max(ways, default=0.0) / WIDE["height"],
         cut=cut,
     )
+
+
+def beyond_bounds(path: str, found: Measures) -> list[str]:
+    """Say in which of its measures a page is beyond its bounds, if there are any."""
+    folder = path.partition("/")[0] + "/"
+    if folder not in BOUNDS:
+        return []
+    screens, pictures = BOUNDS[folder]
+    return [
+        sentence
+        for sentence, wrong in {
+            f"{found.screens:.2f} screens, {screens:g} at most": found.screens > screens,
+            f"pictures {found.pictures:.3f}, {pictures:.3f} at least": found.pictures < pictures,
+            f"the first picture begins at screen {found.first:.2f}": found.first >= 1,
+            f"on a phone it begins at screen {found.first_on_phone:.2f}": found.first_on_phone >= 1,
+            f"{found.apart:.2f} screens without a picture": found.apart > APART
+            and folder == "concepts/",
+            f"{found.cut} blocks of code are cut at 1280": found.cut > 0,
+        }.items()
+        if wrong
+    ]
 
 
 def _first(boxes: dict[str, Any], screen: int) -> float:
