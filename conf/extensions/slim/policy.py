@@ -12,6 +12,7 @@ POLICY = {
     "style-src": "'self'",
     "style-src-attr": "'unsafe-inline'",  # KaTeX places every sign by one
     "img-src": "'self' data:",
+    "media-src": "data:",  # a sound that a cell has made
     "font-src": "'self' data:",
     "connect-src": "'self'",
     "form-action": "'self'",
