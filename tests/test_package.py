@@ -40,9 +40,10 @@ WITH_PAPER = {mechanism.object for mechanism in mechanisms() if mechanism.papers
     "load_bert",
     "turn_positions",
     "walk_tiles",
+    "weights_to",
 }
 # Needs a model of 91 MB
-WITHOUT_EXAMPLE = {"load_bert", "attention_maps"}
+WITHOUT_EXAMPLE = {"load_bert", "attention_maps", "own_attention", "weights_to"}
 
 
 each = pytest.mark.parametrize(
