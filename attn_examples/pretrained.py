@@ -324,7 +324,7 @@ def _read_maps(
     if length > made_for:
         warnings.warn(
             f"text has {length} tokens but the model was made for at most {made_for}: "
-            "what its heads do in longer texts it was not trained for",
+            "in longer texts its heads may do something else",
             stacklevel=3,
         )
     if unknown := [

@@ -169,8 +169,8 @@ def test_says_what_the_model_does_not_know(bert: tuple[Any, Any]) -> None:
 def test_warns_of_a_text_longer_than_the_model_was_made_for(bert: tuple[Any, Any]) -> None:
     attention_maps(*bert, "a " * 126)  # 128 tokens
     sentence = (
-        "text has 129 tokens but the model was made for at most 128: what its heads do in "
-        "longer texts it was not trained for"
+        "text has 129 tokens but the model was made for at most 128: "
+        "in longer texts its heads may do something else"
     )
     for texts in (("a " * 127,), ("a " * 100, "a " * 26)):
         with pytest.warns(UserWarning, match=says(sentence)):
