@@ -83,10 +83,8 @@ def measure(page: Page) -> Measures:
 
 
 def beyond_bounds(path: str, found: Measures) -> list[str]:
-    """Say in which of its measures a page is beyond its bounds, if there are any."""
+    """Say in which of its measures a page is beyond its bounds."""
     folder = path.partition("/")[0] + "/"
-    if folder not in BOUNDS:
-        return []
     screens, pictures = BOUNDS[folder]
     return [
         sentence
