@@ -4,7 +4,8 @@
 The built site is served; each notebook is fetched from the link on its page and executed from
 top to bottom in an empty folder. Its first cell installs what it needs, in an environment that
 is there for those notebooks alone whose first cells have the same text: one of them runs that
-cell. Each cell must print what the downloaded notebook says that it printed.
+cell. The kernels of the others are copies of a process that has loaded what it installed. Each
+cell must print what the downloaded notebook says that it printed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ from pathlib import Path
 import nbformat
 from bs4 import BeautifulSoup
 from nbclient import NotebookClient
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "conf"))
+
+from extensions.execute import kernels  # needs the line above
+
+# What ipykernel asks of matplotlib, which reads it when it is loaded
+os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -68,7 +76,9 @@ class Group:
     folder: Path
     needs: frozenset[str]
     below: Group | None
+    notebooks: int = 0
     ready: threading.Event = field(default_factory=threading.Event)
+    loaded: kernels.Loaded | None = None
 
     @property
     def packages(self) -> list[str]:
@@ -84,6 +94,13 @@ class Group:
         own, *others = self.packages
         Path(own, "below.pth").write_text("\n".join(others), encoding="utf-8")
 
+    def load(self) -> None:
+        """Load what kernels here need, if they can be forked, and are so many that it pays."""
+        if kernels.WORKS and self.notebooks > 2:
+            with (self.folder / "kernels.log").open("wb") as log:
+                self.loaded = kernels.Loaded(log, self.python)
+            kernels.AFTERWARDS.callback(self.loaded.close)
+
     @property
     def python(self) -> str:
         """The program that runs a kernel here."""
@@ -98,7 +115,8 @@ def grouped(notebooks: dict[str, nbformat.NotebookNode], folder: Path) -> dict[s
         needs = frozenset(re.findall(r"[\w.-]+==[\w.]+", text))
         known = [group for group in groups.values() if group.needs < needs]
         below = max(known, key=lambda group: len(group.needs), default=None)
-        groups[text] = Group(folder / f"{len(groups):03}", needs, below)
+        number = list(texts.values()).count(text)
+        groups[text] = Group(folder / f"{len(groups):03}", needs, below, number)
     return {url: groups[text] for url, text in texts.items()}
 
 
@@ -134,6 +152,7 @@ def _problem(notebook: nbformat.NotebookNode, group: Group, first: bool) -> str 
                     if first or cell.get("id") != "install":
                         client.execute_cell(cell, number)
                     if cell.get("id") == "install":
+                        group.load()  # for the others; this kernel is a Python of its own
                         group.ready.set()
         except Exception as error:
             return f"{type(error).__name__}: {error}"
@@ -152,8 +171,10 @@ def seconds(root: Path) -> dict[str, float]:
 
 def together(notebooks: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str, float]]:
     """Run notebooks side by side in their order, but the first of each group before."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, kernels.AFTERWARDS:
         groups = grouped(notebooks, Path(folder))
+        of_python = {group.python: group for group in groups.values()}
+        kernels.register(lambda python: of_python[python].loaded)
         firsts = {groups[url].folder: url for url in reversed(notebooks)}
         leaders = [firsts[place] for place in sorted(firsts)]  # what is below comes first
         order = [*leaders, *(url for url in notebooks if url not in leaders)]

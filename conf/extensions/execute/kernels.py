@@ -2,7 +2,7 @@
 
 The gap: a kernel starts from nothing and imports torch and matplotlib anew, 2.7 s for
 each page. Here one process imports them, does nothing else, and forks itself for each
-page; jupyter_client reaches it through a provisioner. What a page does stays in its own
+page or notebook; jupyter_client reaches it through a provisioner. What a page does stays in its own
 process, so nothing can leak from page to page.
 
 Run as a script this file is that process. It reads one request a line from its standard
@@ -23,6 +23,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -36,23 +38,25 @@ AFTERWARDS = contextlib.ExitStack()  # what ends with the build, however it ends
 class Loaded:
     """The process that has everything loaded, seen from the builder."""
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: Any, python: str = sys.executable) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(os.getpid())],
+                [python, "-P", __file__, str(os.getpid())],
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the builder to handle
             )
         self._channel = ours.makefile("rw")
+        self._asking = threading.Lock()
         ours.close()
 
     def fork(self, **request: Any) -> int:
         """Start a kernel and return its process id."""
-        print(json.dumps(request), file=self._channel, flush=True)
-        answer = self._channel.readline()
+        with self._asking:
+            print(json.dumps(request), file=self._channel, flush=True)
+            answer = self._channel.readline()
         if not answer:
             raise RuntimeError("the process that kernels are forked from has died")
         return int(answer)
@@ -111,8 +115,14 @@ def load(log: Path) -> Loaded:
     return loaded
 
 
-def register(loaded: Loaded) -> None:
-    """Make the provisioner known, and the one that is used by default."""
+def register(find: Callable[[str], Loaded | None]) -> None:
+    """Make the provisioner known, and the one that is used by default.
+
+    Parameters
+    ----------
+    find : callable
+        Takes the Python that is to run a kernel; returns the process to fork, if there is one.
+    """
     # here, for the script below runs without the builder's modules
     from jupyter_client.provisioning.factory import KernelProvisionerFactory
     from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -122,6 +132,9 @@ def register(loaded: Loaded) -> None:
 
         async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
             """Fork instead of starting `cmd`."""
+            loaded = find(cmd[0])
+            if loaded is None:
+                return await super().launch_kernel(cmd, **kwargs)
             pid = loaded.fork(
                 argv=cmd[cmd.index("ipykernel_launcher") + 1 :],
                 cwd=str(kwargs["cwd"]),

@@ -55,7 +55,7 @@ class Runs:
         if not waiting:
             return
         if kernels.WORKS:
-            kernels.register(kernels.load(settings.LOG))
+            kernels.register(lambda _: kernels.load(settings.LOG))
         self._room = Path(tempfile.mkdtemp(prefix="attn-"))  # short, as sockets need it
         self._names, sender = multiprocessing.Pipe(duplex=False)
         work = (waiting, store, timeout, self._room, sender)
