@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from extensions import shared
+from extensions.execute import kernels
 from tests.conf import warm
 from tests.conf.test_site import FRONT, ROOT, Site
 
@@ -397,6 +398,27 @@ def test_a_build_that_is_ended_leaves_all_as_it_was(
     project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA)
     project.run()
     assert project.site() == before
+
+
+def test_what_kernels_use_counts_as_the_builds_own(tmp_path: Path) -> None:
+    """A session prints the processor time of all processes that it has waited for."""
+
+    def fields(process: int) -> list[str]:  # from the third on: state, parent ...
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+    busy = "import os, time\nwhile time.process_time() < 0.5: pass\nos._exit(0)"
+    with (tmp_path / "log").open("wb") as log:
+        loaded = kernels.Loaded(log, sys.executable)
+    try:
+        env = os.environ | {"IPYTHONDIR": str(tmp_path)}
+        kernel = loaded.fork(argv=[f"--IPKernelApp.code_to_run={busy}"], cwd=str(tmp_path), env=env)
+        parent = int(fields(kernel)[1])
+        while kernels.Forked(kernel).poll() is None:
+            time.sleep(0.05)
+        children = sum(map(int, fields(parent)[13:15]))  # in user and in system mode
+        assert children >= 0.4 * os.sysconf("SC_CLK_TCK")
+    finally:
+        loaded.close()
 
 
 def test_a_worker_ends_with_a_build_that_is_killed() -> None:

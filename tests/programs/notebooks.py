@@ -97,9 +97,7 @@ class Group:
     def load(self) -> None:
         """Load what kernels here need, if they can be forked, and are so many that it pays."""
         if kernels.WORKS and self.notebooks > 2:
-            with (self.folder / "kernels.log").open("wb") as log:
-                self.loaded = kernels.Loaded(log, self.python)
-            kernels.AFTERWARDS.callback(self.loaded.close)
+            self.loaded = kernels.load(self.folder / "kernels.log", self.python)
 
     @property
     def python(self) -> str:

@@ -2,13 +2,13 @@
 
 The gap: a kernel starts from nothing and imports torch and matplotlib anew, 2.7 s for
 each page. Here one process imports them, does nothing else, and forks itself for each
-page or notebook; jupyter_client reaches it through a provisioner. What a page does stays in its own
-process, so nothing can leak from page to page.
+page or notebook; jupyter_client reaches it through a provisioner. What a page does stays
+in its own process, so nothing can leak from page to page.
 
 Run as a script this file is that process. It reads one request a line from its standard
-input (arguments, folder, environment), forks, and answers with the
-process id. It ends when its input ends or the builder does, and takes with it its kernels
-and what pages have started in them.
+input (arguments, folder, environment), forks, and answers with the process id. It ends
+when its input ends or the builder does, and takes with it its kernels and what pages have
+started in them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ AFTERWARDS = contextlib.ExitStack()  # what ends with the build, however it ends
 class Loaded:
     """The process that has everything loaded, seen from the builder."""
 
-    def __init__(self, log: Any, python: str = sys.executable) -> None:
+    def __init__(self, log: Any, python: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -106,11 +106,11 @@ class Forked:
 
 
 @functools.cache
-def load(log: Path) -> Loaded:
-    """Start the process, once for a build."""
+def load(log: Path, python: str = sys.executable) -> Loaded:
+    """Start the process, once for a build and a Python."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
-        loaded = Loaded(file)
+        loaded = Loaded(file, python)
     AFTERWARDS.callback(loaded.close)
     return loaded
 
@@ -159,15 +159,24 @@ _provisioner: Any = None
 def _main(parent: int) -> None:
     kernels: list[int] = []
 
+    def reap(*_: object) -> None:  # what is waited for counts in the processor time of the build
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
     def end(*_: object) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for kernel in kernels:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(kernel, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
     die_with(parent, signal.SIGTERM)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    signal.signal(signal.SIGCHLD, reap)
     channel = socket.socket(fileno=0)
     lines = channel.makefile("rw")
     for name in PRELOAD:
