@@ -135,7 +135,9 @@ def types(session: nox.Session) -> None:
 @session
 def browser(session: nox.Session) -> None:
     """Use every page of build/html in Chromium: run `docs` first."""
-    together = ("-m", "not quiet", *SIDE_BY_SIDE)
+    # more than there are cores, for each waits now and then until a page is still
+    workers = str(int(os.environ["ATTN_CORES"]) * 3 // 2)
+    together = ("-m", "not quiet", "-n", workers, "--dist", "worksteal")
     python(session, "-m", "pytest", "tests/browser", *together, *session.posargs)
     if not session.posargs:
         python(session, "-m", "pytest", "tests/browser/moving", "-m", "quiet")

@@ -7,7 +7,7 @@ Run them with `nox -s browser`, after `nox -s docs`. The fixtures:
 `root_site`
     the same where it was built for, as the page for lost readers, 404.html, must know it
 `browser`
-    Debian's Chromium, one for all tests
+    Chromium, one for all tests
 `visit`
     `visit("types/masks/causal.html", scheme="dark", width=320)` opens a page of the site in a
     browser that has seen none of it, waits until it stands, and returns a `Visit`:
@@ -72,13 +72,16 @@ FLAGS = [
 
 
 def chromium() -> str:
-    """Find the browser: `ATTN_CHROMIUM`, or a Chromium or Chrome that is installed."""
-    names = (os.environ.get("ATTN_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    for name in names:
+    """Find the browser: `ATTN_CHROMIUM`, or a Chromium or Chrome that is installed.
+
+    First the Chromium without windows: the same engine, which opens a page for a third.
+    """
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    for name in (os.environ.get("ATTN_CHROMIUM"), *names):
         if name and (found := shutil.which(name)):
             return found
     raise FileNotFoundError(
-        "there is no Chromium here: run `sudo apt-get install chromium`, "
+        "there is no Chromium here: run `sudo apt-get install chromium-headless-shell`, "
         "or name one in the variable ATTN_CHROMIUM"
     )
 
