@@ -6,10 +6,10 @@ import gzip
 import json
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Frame, Page
 
 from attn_examples.figures.moving import element
-from tests.browser.moving.conftest import KIT, Showing
+from tests.browser.moving.conftest import KIT, PAGE, Showing
 from tests.browser.moving.examples import EXAMPLES
 from tests.browser.moving.states import STATES
 from tests.browser.test_pages import SIDEWAYS, axe
@@ -23,6 +23,26 @@ SMALL = """() => [...document.querySelectorAll("button:not([hidden]), select, la
 STOPS = """() => [...document.querySelectorAll("main form *")].filter((element) =>
   element.tabIndex >= 0 && /^(BUTTON|INPUT|SELECT|TEXTAREA)$/.test(element.tagName)
   && !(element.type === "radio" && !element.checked)).length"""
+# How programs for notebooks show HTML: in what is left of the page, and in what may run there.
+# VS Code sets it and runs the text of each script in a script of its own, which it takes away;
+# Colab shows it in a frame, and here one that may not even keep anything, as a stranger's page.
+HOSTS = {
+    "VS Code": """(html) => {
+      const output = document.querySelector("main").appendChild(document.createElement("div"));
+      output.innerHTML = html;
+      for (const script of output.querySelectorAll("script")) {
+        const again = document.createElement("script");
+        again.text = script.innerText;
+        output.appendChild(again).remove();
+      }
+    }""",
+    "Colab": """(html) => {
+      const frame = document.createElement("iframe");
+      Object.assign(frame, { sandbox: "allow-scripts", srcdoc: `<!doctype html>${html}` });
+      Object.assign(frame.style, { width: "100%", height: "60rem" });
+      document.querySelector("main").append(frame);
+    }""",
+}
 
 
 def test_every_figure_has_an_example() -> None:
@@ -134,7 +154,34 @@ def test_escape_sets_it_back(show: Showing, name: str) -> None:
     assert state(page) == first
 
 
-def state(page: Page) -> str:
+@each
+@pytest.mark.parametrize("host", HOSTS)
+def test_it_answers_where_programs_for_notebooks_put_it(
+    browser: Browser, name: str, host: str
+) -> None:
+    example = EXAMPLES[name]()
+    errors: list[str] = []
+    with browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.set_content(PAGE.format(figure=""))
+        for _ in range(2):  # as two cells, each with the whole script
+            page.evaluate(HOSTS[host], example._repr_html_())
+        place = page.frames[-1]
+        figure = place.locator(".moving").last
+        page.locator("main > :last-child").scroll_into_view_if_needed()  # else a frame rests
+        place.wait_for_function("() => document.querySelector('output')?.textContent")
+        seen = {state(place)}
+        for where, go in STATES[example.name].items():
+            go(figure)
+            settle(place)
+            assert state(place) not in seen, f"{where} is as before"
+            seen.add(state(place))
+    assert errors == []
+
+
+def state(page: Page | Frame) -> str:
     """Return what a figure says, and what its drawings hold."""
     return str(
         page.evaluate("""() => document.querySelector("output").textContent
@@ -143,6 +190,6 @@ def state(page: Page) -> str:
     )
 
 
-def settle(page: Page) -> None:
+def settle(page: Page | Frame) -> None:
     """Wait until what was done is drawn."""
     page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 60))")
