@@ -171,9 +171,9 @@ class KVCache:
 class RingKVCache:
     """Keep the keys and values of a sliding window, in memory that does not grow.
 
-    A token writes over the one that just left the window. Give the module the window as a mask,
-    of as many keys as it will see: `sliding_window_mask(L, cache.held + L, window)`; for one token
-    it can be left out, as nothing else is held.
+    A token writes over the one that the next will no longer see. Give the module the window as
+    a mask, of as many keys as it will see: `sliding_window_mask(L, cache.held + L, window)`; for
+    one token it can be left out, as nothing else is held.
 
     Parameters
     ----------

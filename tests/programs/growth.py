@@ -118,7 +118,7 @@ def add(tree: Path, pages: Sequence[str], copies: int) -> list[str]:
         text = re.sub(r"(?m)^\((.+)\)=$", rf"(\1-copy-{number})=", source(page))
         text = re.sub(r"(?m)^\$\$ \((.+)\)$", rf"$$ (\1-copy-{number})", text)
         # on the last line of each cell: another cell, and a page of the same length
-        text = re.sub(r"(?m)^(```\{code-cell\}[^`]+?)\n```", rf"\1  # copy {number}\n```", text)
+        text = re.sub(r"(?m)^(```\{code-cell\}[^`]+?)\n```", rf"\1 #{number}\n```", text)
         (tree / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
     return names
 
