@@ -236,9 +236,10 @@ def check_widths(query: Any, key: Any) -> None:
     """Raise unless queries and keys are equally wide, as every dot product needs."""
     if isinstance(query, Tensor) and isinstance(key, Tensor):
         q, k, dtype = query.shape, key.shape, query.dtype
-        equal = q[:-2] == k[:-2] and q[-1:] == k[-1:]  # the lengths are never compared
         same = dtype is key.dtype and query.device == key.device
-        if equal and same and len(q) > 1 and dtype.is_floating_point:
+        wide = len(q) > 1 and len(k) > 1 and q[-1] == k[-1]
+        # the lengths are never compared
+        if same and wide and q[:-2] == k[:-2] and dtype.is_floating_point:
             return
     check_sequence("query", query)
     check_sequence("key", key)
@@ -305,7 +306,8 @@ def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
             "one number for each query and key"
         )
     q, k, s = query.shape, key.shape, scores.shape
-    if s[:-1] == q[:-1] and s[-1] == k[-2] and q[:-2] == k[:-2]:
+    lead = q[:-2]
+    if lead == k[:-2] and s == (*lead, q[-2], k[-2]):
         return
     check_batch("key", key, "query", query)
     lead = torch.broadcast_shapes(q[:-2], k[:-2])  # type: ignore[no-untyped-call]

@@ -267,24 +267,22 @@ def scaled_dot_product_attention(
     if enable_gqa:
         key, value = share_heads(query, key), share_heads(query, value, name="value")
 
-    def masked_score(query: Tensor, key: Tensor) -> Tensor:  # steps 1 and 2
-        scores = scaled_dot(query, key, scale=scale)
-        if is_causal:
-            L, S = scores.shape[-2:]
-            past = causal_mask(L, S, align="upper-left", device=scores.device)
-            return scores.masked_fill(~past, float("-inf"))
-        if attn_mask is None:
-            return scores
+    normalize = dropped(softmax, dropout_p)
+    scores = scaled_dot(query, key, scale=scale)  # 1. score: (..., L, S)
+    check_value(query, key, value)
+    if is_causal:  # 2. mask
+        L, S = scores.shape[-2:]
+        past = causal_mask(L, S, align="upper-left", device=scores.device)
+        scores = scores.masked_fill(~past, float("-inf"))
+    elif attn_mask is not None:
         refuse_attn_mask(attn_mask, scores)  # unlike `mask` it may lack any dimension
         if attn_mask.dtype == torch.bool:
-            return scores.masked_fill(~attn_mask, float("-inf"))
-        refuse_zeros_and_ones(attn_mask)
-        return scores + attn_mask.to(scores.dtype)
-
-    normalize = dropped(softmax, dropout_p)
-    output, weights = attention(
-        query, key, value, score=masked_score, normalize=normalize
-    )
+            scores = scores.masked_fill(~attn_mask, float("-inf"))
+        else:
+            refuse_zeros_and_ones(attn_mask)
+            scores = scores + attn_mask.to(scores.dtype)
+    weights = normalize(scores)  # 3. normalize: each row of L
+    output = weights @ value  # 4. mix: (..., L, S) @ (..., S, Ev)
     return (output, weights) if need_weights else output
 
 

@@ -56,12 +56,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     (folder / "oracles.json").write_text(json.dumps(largest, indent=1, sort_keys=True))
 
 
-def same(actual: Tensor, expected: Tensor) -> None:
-    """Assert equality to the last digits of float64, in values, shape and dtype.
+def same(actual: Tensor, expected: Tensor, atol: float = 1e-12) -> None:
+    """Assert equality, by default to the last digits of float64, in values, shape and dtype.
 
     The largest difference of each test is kept for `nox -s record`.
     """
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
     test = os.environ["PYTEST_CURRENT_TEST"].split("[")[0].split(" ")[0]
     difference = (actual.detach().double() - expected.detach().double()).abs().nan_to_num()
     distance = float(difference.max()) if difference.numel() else 0.0

@@ -54,7 +54,7 @@ MECHANISMS = (
             "DiffAttn",
             "noise cancelling",
         ],
-        "cost": "the same: half as many heads, each with two maps and twice as wide",
+        "cost": "more: each map mixes values twice as wide as a head",
         "thumbnail": (
             "attention(query, key, value)[1] - 0.8 * attention(key, query, value)[1]"
         ),

@@ -151,9 +151,9 @@ def alibi(
 class T5Bias(nn.Module):
     """Learn a bias for each head and range of distances: wider ranges further away.
 
-    Half of the buckets hold one distance each, the nearest; the ranges of the others grow
-    as the logarithm does that reaches their end at `max_distance`. The last takes what is
-    beyond too.
+    Half of the buckets of a side, rounded down, hold one distance each, the nearest; the
+    ranges of the others grow, up to rounding, as the logarithm does that reaches their end
+    at `max_distance`. The last takes what is beyond too.
 
     Parameters
     ----------

@@ -212,8 +212,9 @@ class TransformerXLPositions(nn.Module):
 class DisentangledPositions(nn.Module):
     """Let content meet distance both ways: query with place, and key with place.
 
-    Positions for `MultiHeadAttention`, whose score is `scaled_dot`. They are an encoder's:
-    each call needs all keys, so that a cache is refused once it holds some.
+    Positions for `MultiHeadAttention`, whose score is `scaled_dot`. They were made for an
+    encoder: each call needs all keys, and a cache hands over the new ones alone, so that it
+    is refused once it holds some.
 
     Parameters
     ----------

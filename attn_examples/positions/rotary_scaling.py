@@ -341,7 +341,7 @@ def llama3_scaling(
         A pair that turned fewer times than `low_freq_factor` in a text of training is
         divided by `factor`, one that turned more often than `high_freq_factor` stays as it
         is, and from one to the other the share rises evenly with the turns: the ramp of
-        YaRN's paper, with other ends.
+        YaRN's paper, with 4 for 32.
 
     Returns
     -------

@@ -145,7 +145,7 @@ def _problem(notebook: nbformat.NotebookNode, group: Group, first: bool) -> str 
         assert kernel is not None
         kernel.argv[0] = group.python
         try:
-            with client.setup_kernel():
+            with client.setup_kernel(env=os.environ | {kernels.MORE: kernels.HEAVY}):
                 for number, cell in enumerate(notebook.cells):
                     if first or cell.get("id") != "install":
                         client.execute_cell(cell, number)

@@ -6,7 +6,8 @@ page or notebook; jupyter_client reaches it through a provisioner. What a page d
 in its own process, so nothing can leak from page to page.
 
 Run as a script this file is that process. It reads one request a line from its standard
-input (arguments, folder, environment), forks, and answers with the process id. It ends
+input (what else to load, arguments, folder, environment), loads that once, forks, and
+answers with the process id. It ends
 when its input ends or the builder does, and takes with it its kernels and what pages have
 started in them.
 """
@@ -16,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
+import importlib
 import json
 import os
 import resource
@@ -30,6 +33,8 @@ from pathlib import Path
 from typing import Any
 
 PRELOAD = ("IPython", "ipykernel.kernelapp", "matplotlib.pyplot", "torch", "attn_examples")
+MORE = "ATTN_PRELOAD"  # in the environment of a kernel: another module to load before
+HEAVY = "transformers.modeling_utils"  # the part that all of its models load: 1.8 s
 NAME = "forked-from-a-loaded-process"
 WORKS = sys.platform == "linux"  # elsewhere a fork of loaded libraries is not safe
 AFTERWARDS = contextlib.ExitStack()  # what ends with the build, however it ends
@@ -135,10 +140,12 @@ def register(find: Callable[[str], Loaded | None]) -> None:
             loaded = find(cmd[0])
             if loaded is None:
                 return await super().launch_kernel(cmd, **kwargs)
+            env = dict(kwargs["env"])
             pid = loaded.fork(
+                more=env.pop(MORE, ""),
                 argv=cmd[cmd.index("ipykernel_launcher") + 1 :],
                 cwd=str(kwargs["cwd"]),
-                env=kwargs["env"],
+                env=env,
             )
             self.process = Forked(pid)  # type: ignore[assignment]
             self.pid = self.pgid = pid  # it leads its own group
@@ -179,21 +186,26 @@ def _main(parent: int) -> None:
     signal.signal(signal.SIGCHLD, reap)
     channel = socket.socket(fileno=0)
     lines = channel.makefile("rw")
-    for name in PRELOAD:
-        with contextlib.suppress(ModuleNotFoundError):  # a notebook may do without
-            __import__(name)
-    import gc
-
-    gc.collect()
-    gc.freeze()  # what is loaded stays shared between the copies
+    preload(*PRELOAD)
     for line in lines:
         request = json.loads(line)
+        preload(request.pop("more", ""))
         pid = os.fork()
         if pid == 0:
             _become_kernel(parent=os.getppid(), **request)
         kernels.append(pid)
         print(pid, file=lines, flush=True)
     end()
+
+
+@functools.cache
+def preload(*names: str) -> None:
+    """Load modules that are there; a notebook may do without some."""
+    for name in filter(None, names):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared between the copies
 
 
 def _become_kernel(parent: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:

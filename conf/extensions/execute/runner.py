@@ -13,6 +13,7 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -130,6 +131,8 @@ async def _run_page(page: Page, timeout: int, room: Path) -> set[str] | None:
     )
     client.log.setLevel("CRITICAL")  # what it would say is said at the end
     env = os.environ | {"ATTN_TRACE": str(trace), "JUPYTER_RUNTIME_DIR": str(room)}
+    if any(re.search(r"transformers|load_bert", cell["source"]) for cell in page.code_cells):
+        env[kernels.MORE] = kernels.HEAVY
     try:
         client.km = client.create_kernel_manager()
         client.km.connection_file = str(room / f"{trace.stem}.json")
