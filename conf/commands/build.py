@@ -8,6 +8,7 @@ its folder (by default build/):
     doctrees/        what Sphinx has read, kept only from a build without a fault
     written/         what Sphinx has written, before `slim` goes over all pages at once
     styles/          the stylesheet and the fonts that `slim` made last
+    shared.json      the texts of the package that pages share
     state.json       of what sources, tools and site that build was
     report.json      each page with its cells, seconds and failures
     page/            the same again, of a page that was built alone

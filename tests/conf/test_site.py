@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ class Site:
         for name in ("pyproject.toml", "README.md", "LICENSE"):  # the package's own
             shutil.copy(ROOT / name, root)
         (root / "docs").mkdir()
+        with suppress(FileNotFoundError):  # what a build has found in the package holds here
+            (root / "build").mkdir()
+            shutil.copy(ROOT / "build" / "shared.json", root / "build")
 
     def build(self, address: str = "", repository: str = "", **pages: str) -> tuple[int, str]:
         """Write the pages, build strictly, return status and what was printed."""

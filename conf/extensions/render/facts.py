@@ -16,6 +16,9 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
+from extensions.shared import PerPage
+
+DESCRIPTIONS = PerPage("descriptions")
 WORDS_PER_MINUTE = 200
 LONGEST = 200  # what search engines show of a description
 
@@ -34,6 +37,11 @@ def describe(doctree: nodes.document) -> str:
             said = said[: said.rfind(" ", 0, LONGEST)] + " …"
         return said
     return ""
+
+
+def note(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep a page's description for the list of all."""
+    DESCRIPTIONS.of(app.env)[app.env.docname] = describe(doctree)
 
 
 def minutes(doctree: nodes.document) -> int:
@@ -101,6 +109,8 @@ def write_for_machines(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
+    DESCRIPTIONS.connect(app)
+    app.connect("doctree-read", note, priority=900)  # after those who change what it says
     app.connect("html-page-context", add_facts, priority=400)  # before Open Graph's
     app.connect("build-finished", write_for_machines)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

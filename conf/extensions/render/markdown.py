@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.builders import Builder
 from sphinx_markdown_builder.translator import MarkdownTranslator
 
-from extensions.render.facts import chapters, describe
+from extensions.render.facts import DESCRIPTIONS, chapters
 from extensions.render.folding import Opener
 
 LANGUAGES = {"ipython3": "python", "myst-ansi": "text", "none": "text", "default": "text"}
@@ -102,16 +102,15 @@ def _is_older(app: Sphinx, name: str) -> bool:
 
 def write_list(app: Sphinx) -> None:
     """Write llms.txt: what the site is, and each page with its address and description."""
-    root = app.config.root_doc
-    lines = [f"# {app.config.project}", "", f"> {describe(app.env.get_doctree(root))}"]
+    about = DESCRIPTIONS.of(app.env)
+    lines = [f"# {app.config.project}", "", f"> {about[app.config.root_doc]}"]
     chapter = ""
     for name, (caption, _, _) in chapters(app).items():
         if caption != chapter:
             chapter = caption
             lines += ["", f"## {chapter}", ""]
         title = app.env.titles[name].astext()
-        about = describe(app.env.get_doctree(name))
-        lines.append(f"- [{title}]({app.config.html_baseurl}{name}.md): {about}")
+        lines.append(f"- [{title}]({app.config.html_baseurl}{name}.md): {about[name]}")
     Path(app.outdir, "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

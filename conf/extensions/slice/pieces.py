@@ -15,6 +15,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -27,11 +28,13 @@ from sphinx.util.docutils import SphinxDirective
 
 from attn_examples.standalone import inline, is_import, needs, one_file, split
 from extensions.execute.cache_key import files_behind
-from extensions.shared import ROOT, PerPage, write_whole
+from extensions.execute.settings import BUILD
+from extensions.shared import ROOT, PerPage, digest, write_whole
 from extensions.slice.slicing import STATE, Page, Statement, quiet
 
 logger = logging.getLogger(__name__)
 
+KEPT = BUILD / "shared.json"  # what is found in the package, which takes longer than a page
 PIECES = PerPage("pieces")  # of each page: for each cell the texts of its piece, or None
 # What many pages need to run alone, most often needed first; it is taken with checks where a
 # piece meets an error
@@ -274,15 +277,36 @@ def placed(pieces: Sequence[Sequence[str] | None]) -> dict[str, Any]:
 @cache
 def shared() -> tuple[str, ...]:
     """Return the texts of the file that pages share."""
-    found = (text for code, checks in SHARED for text in _definitions(code, checks))
-    return tuple(dict.fromkeys(found))
+    return tuple(_of_package()["shared"])
 
 
 @cache
 def only_shared() -> frozenset[str]:
     """Return those that no mechanism needs: a piece without any of them waits for no file."""
+    return frozenset(_of_package()["only"])
+
+
+@cache
+def _of_package() -> dict[str, list[str]]:
+    """Find the texts to share, or read what an earlier build found in the same package."""
+    sources = sorted([*(ROOT / "attn_examples").rglob("*.py"), *Path(__file__).parent.glob("*.py")])
+    state = digest(sys.version, *(file.read_bytes() for file in sources))
+    with suppress(OSError, ValueError):
+        known: dict[str, list[str]] = json.loads(KEPT.read_text(encoding="utf-8"))
+        if known.pop("state") == [state]:
+            return known
+    found = dict.fromkeys(text for code, checks in SHARED for text in _definitions(code, checks))
     code = "from attn_examples import *"
-    return frozenset(shared()).difference(_definitions(code, False), _definitions(code, True))
+    needed = {text for checks in (False, True) for text in _definitions(code, checks)}
+    made = {"shared": list(found), "only": [text for text in found if text not in needed]}
+    write_whole(KEPT, _json(made | {"state": [state]}))
+    return made
+
+
+def prepare(app: Sphinx, env: Any) -> None:
+    """Find the texts once, and not in each process that writes pages."""
+    if any(PIECES.of(env).values()):
+        _of_package()
 
 
 def _definitions(code: str, checks: bool) -> Iterable[str]:
@@ -355,6 +379,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("one-file", OneFile)
     PIECES.connect(app)
     app.connect("doctree-read", collect)
+    app.connect("env-updated", prepare)
     app.connect("html-page-context", add_pieces)
     app.add_js_file("copying.js", loading_method="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
