@@ -110,7 +110,7 @@ def _past(at: _Probed) -> bool:
 
 
 def _padding(at: _Probed) -> bool:
-    """If padding changes, does every other output stay?"""
+    """If padding changes, do the other outputs of its sequence stay?"""
     return not at.moved(-1, slice(-2, None), at.padded(2))[-1, :-2].any()
 
 

@@ -1,4 +1,4 @@
-"""Weights that each follow from one score alone: the keys of a row do not compete."""
+"""Weights that each follow from one score and the number of keys: no keys compete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MECHANISMS = (
     {
         "name": "sigmoid attention",
         "call": "sigmoid",
-        "changes": "a sigmoid of each score alone, lowered by the logarithm of the length",
+        "changes": "a sigmoid of each score alone, lowered by the logarithm of the number of keys",
         "page": "types/normalizers/elementwise",
         "papers": ["ramapuram2024"],
         "oracles": {

@@ -108,7 +108,7 @@ def with_sink(
     Parameters
     ----------
     normalize : callable
-        Any normalizer.
+        Any normalizer. `sigmoid` and `relu_over_length` count the sink as one more key.
     sink : Tensor, shape (H,) or ()
         The score of the sink in each head, or in all: one more score at the end of each
         row, whose weight is thrown away. To learn it, make it an `nn.Parameter`.

@@ -58,7 +58,8 @@ def l2_distance(query: Tensor, key: Tensor) -> Tensor:
     References
     ----------
     Kim et al., "The Lipschitz Constant of Self-Attention", 2020, arXiv:2006.04710,
-    section 3. To have a Lipschitz constant it also needs one matrix for queries and keys.
+    section 3. To have a Lipschitz constant queries, keys and values must also come through
+    one matrix.
 
     Examples
     --------

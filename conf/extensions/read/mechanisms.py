@@ -3,7 +3,7 @@
 The gap: Sphinx knows pages and objects, not that a page, an object, a paper, an oracle and a
 test belong to one mechanism. The directive is `{mechanisms} part`: a step makes the pictures
 of its mechanisms, or their table with `:changes:`, `gallery` all pictures by step, `years`,
-`models` and `costs` lists of all by these, `here` a table of those of the page, `contents` the
+`models` and `costs` lists by these, `here` a table of those of the page, `contents` the
 sidebar's pages of types, `reference` the API of the step that a page of `reference/api/` is
 named after, and `api` a line for each object there.
 """
