@@ -24,7 +24,7 @@ EXPLAIN_LONG_SEQUENCES = StatementExercise(
         Statement(
             "In an RNN the first token reaches the last output through every state between them.",
             True,
-            "that is the long path along which gradients shrink",
+            "that is the long path along which gradients can shrink",
             f"{_FAR}#far-back",
         ),
         Statement(
@@ -40,20 +40,20 @@ EXPLAIN_LONG_SEQUENCES = StatementExercise(
             f"{_FAR}#the-price",
         ),
         Statement(
-            "While it trains, self-attention computes all positions at once; an RNN cannot.",
+            "While it trains, self-attention computes all positions at once; a plain RNN cannot.",
             True,
-            "step t of an RNN needs the state of step t - 1",
+            "its step t needs the state of step t - 1",
             f"{_FAR}#all-at-once",
         ),
         Statement(
             "Self-attention knows the order of the tokens without being told.",
             False,
-            "shuffled input gives the same output, shuffled; positions have to be added",
+            "shuffled input gives the same output, shuffled; the order has to be told",
             "formulas/positional-encoding.html#attention-takes-its-input-as-a-set",
         ),
     ),
     key=(
-        "The path is short: two positions are one step apart, in an RNN as many as lie between.",
+        "The path is short: two positions are one step apart, in an RNN as many as their distance.",
         "It is parallel: all positions are computed at once while it trains.",
         "Nothing has to fit into one state of fixed width.",
         "The price: the square of the length, and the order has to be told.",
@@ -106,8 +106,8 @@ EXPLAIN_QUERY_KEY_VALUE = StatementExercise(
         "The query is what a position looks for.",
         "The key is what a position can be found by; query and key together make the score.",
         "The value is what a position passes on when it is found.",
-        "With one vector for all three, scores are symmetric, each token prefers itself, and what "
-        "is found is what is fetched.",
+        "With one vector for all three, scores are symmetric, among equal lengths each token "
+        "prefers itself, and what is found is what is fetched.",
     ),
     page=_ROLES,
 )
@@ -151,8 +151,9 @@ EXPLAIN_SCALE = StatementExercise(
         "A dot product is a sum of head_dim products; for independent numbers of variance 1 its "
         "variance is head_dim.",
         "Dividing by the square root of head_dim brings the variance back to 1.",
-        "Without it, the softmax of wide heads is nearly one-hot, and its gradient vanishes.",
-        "The argument holds for independent numbers, so at the beginning of training.",
+        "Without it, the softmax of wide heads is nearly one-hot in most rows, and its "
+        "gradient vanishes.",
+        "The argument holds for independent numbers, so at best at the beginning of training.",
     ),
     page=f"{_SCALE_PAGE}#why-the-square-root-of-head-dim",
 )

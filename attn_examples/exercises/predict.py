@@ -54,7 +54,7 @@ PREDICT_SCORES_SHAPE = ValueExercise(
         WrongValue(
             "width",
             [2, 3, 4, 4],
-            "what q.T @ k gives: the dot products run over the width",
+            "the shape of q.mT @ k, were there as many keys as queries: it sums over positions",
             _SCORES,
         ),
     ),
@@ -94,9 +94,7 @@ PREDICT_WEIGHT = ValueExercise(
             _SOFTMAX,
         ),
         WrongValue("percent", 75.0, "the weight in percent: weights sum to 1", _SOFTMAX),
-        WrongValue(
-            "sigmoid-of-three", 0.6666667, "2 / 3: the exponential of 0 is 1, not 0.5", _SOFTMAX
-        ),
+        WrongValue("log-2", 0.6666667, "the weight if the query were log 2", _SOFTMAX),
     ),
     page=_SOFTMAX,
     praise="The exponentials are 3 and 1, so the weights are 3/4 and 1/4.",

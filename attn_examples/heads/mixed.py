@@ -154,7 +154,7 @@ class DifferentialAttention(MultiHeadAttention):
     num_kv_heads : int, optional
         Number of key heads, by default `num_heads`: an even number.
     lambda_init : float, default 0.8
-        How much is taken away at first. The paper has 0.8 - 0.6 * exp(-0.3 * l) in layer l,
+        About how much is taken away at first. The paper has 0.8 - 0.6 * exp(-0.3 * l) in layer l,
         counted from 0.
     **settings
         As for `MultiHeadAttention`.
