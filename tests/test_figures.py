@@ -636,6 +636,12 @@ def test_the_flow_of_a_module_with_groups_and_a_context() -> None:
     svg(figure)
 
 
+def test_the_flow_of_widths_of_its_own() -> None:
+    said = words(data_flow(heads="H", widths=("(E+E_r)", "E_v")))
+    assert said[2:5] == ["query\nH × L × (E+E_r)", "key\nH × L × (E+E_r)", "value\nH × L × E_v"]
+    assert said[-3:] == ["H × L × E_v", "join the H heads", "output H × L × E_v"]
+
+
 @pytest.mark.parametrize("changed", [(), ("mask",), ("source", "mix"), ("projections", "heads")])
 def test_a_flow_lights_what_changes(changed: tuple[str, ...]) -> None:
     figure = data_flow(*changed, projected=True, heads="H")
@@ -670,6 +676,12 @@ def test_a_flow_shows_an_example_of_the_mask() -> None:
         ),
         ((), {"score": None}, TypeError, "score (NoneType) must be a str"),
         ((), {"heads": 3}, TypeError, "heads (int) must be a str"),
+        (
+            (),
+            {"widths": "E"},
+            ValueError,
+            "widths ('E') must be two: of queries and keys, and of values",
+        ),
         ((), {"allowed": [[True]]}, TypeError, "allowed (list) must be a Tensor"),
         (
             (),

@@ -126,6 +126,7 @@ def data_flow(
     projected: bool = False,
     heads: str | None = None,
     kv_heads: str | None = None,
+    widths: tuple[str, str] | None = None,
     score: str = "query · key / √E",
     mask: str = "none",
     normalize: str = "softmax",
@@ -153,6 +154,8 @@ def data_flow(
         The letter for the number of heads; by default there is one, without a name.
     kv_heads : str, optional
         The letter for the number of heads of keys and values, where there are fewer.
+    widths : pair of str, optional
+        How wide queries and keys are, and how wide values are; by default E.
     score, mask, normalize, mix : str
         What each step does, in a few words; by default scaled dot-product attention.
     allowed : Tensor of bool, shape (L, S), optional
@@ -166,7 +169,8 @@ def data_flow(
     Raises
     ------
     ValueError
-        If a name is not one of those above, or the mask has another shape.
+        If a name is not one of those above, widths are not two, or the mask has another
+        shape.
     TypeError
         If an argument is not of its kind.
 
@@ -183,21 +187,25 @@ def data_flow(
     others = {"source": source, "memory": memory, "heads": heads, "kv_heads": kv_heads}
     for name, said in (steps | others).items():
         check_kind(name, said, str | None if name in others else str, "a str")
+    if widths is not None and (isinstance(widths, str) or len(widths) != 2):
+        raise ValueError(
+            f"widths ({widths!r}) must be two: of queries and keys, and of values"
+        )
     if allowed is not None:
         check_kind("allowed", allowed, Tensor, "a Tensor")
         if allowed.dim() != 2:
             raise ValueError(
                 f"allowed has shape {shape_of(allowed)} but must be (L, S)"
             )
-    widths = ("E", "E", "E" if source else "E_v")
+    wide, of_values = widths or ("E", "E" if source else "E_v")
     lengths = ("L", *2 * ("S" if memory or not source else "L",))
     groups = (heads, *2 * (kv_heads or heads,))
     shapes = [
         " × ".join(filter(None, letters))
-        for letters in zip(groups, lengths, widths, strict=True)
+        for letters in zip(groups, lengths, (wide, wide, of_values), strict=True)
     ]
     scores = " × ".join(filter(None, (heads, *lengths[:2])))
-    mixed = " × ".join(filter(None, (heads, "L", widths[2])))
+    mixed = " × ".join(filter(None, (heads, "L", of_values)))
 
     flow = _Flow(changed)
     token = "D" if projected else "E"

@@ -48,7 +48,7 @@ MECHANISMS = (
             "torch.nn.MultiheadAttention": "test_one_head_equals_a_module_of_torch",
         },
         "words": ["masked self-attention", "decoder self-attention", "GPT"],
-        "cost": "less: half of the scores, where a kernel skips the others",
+        "cost": "less: about half of the scores, where a kernel skips the others",
         "used_in": {"Transformer": "vaswani2017"},
         "thumbnail": "attention(query, key, value, mask=causal_mask(8))[1]",
     },

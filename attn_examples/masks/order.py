@@ -37,7 +37,7 @@ MECHANISMS = (
             "triangular mask",
             "subsequent mask",
         ],
-        "cost": "less: half of the scores, where a kernel skips the others",
+        "cost": "less: about half of the scores, where a kernel skips the others",
         "used_in": {"Transformer": "vaswani2017"},
         "thumbnail": "causal_mask(8)",
     },

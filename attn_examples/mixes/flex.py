@@ -31,7 +31,7 @@ MECHANISMS = (
             ),
         },
         "words": ["flex_attention", "score_mod", "block_mask", "mask_mod", "BlockMask"],
-        "cost": "less: blocks without an allowed pair are skipped, and no map is kept",
+        "cost": "less: blocks without an allowed pair are skipped, and no map of scores is kept",
         "thumbnail": "causal_mask(8)",
     },
 )

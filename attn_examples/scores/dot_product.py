@@ -185,7 +185,8 @@ def cosine(query: Tensor, key: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
     key : Tensor, shape (..., S, E)
     beta : float or Tensor, default 1
         Sharpness; a tensor of no dimensions where it is learned, as in `QKNorm`. Cosines
-        lie in [-1, 1], so with `beta` 1 no weight can be more than e**2 times another.
+        lie in [-1, 1], so with `beta` 1 no weight of an allowed key can be more than e**2
+        times that of another.
 
     Returns
     -------
