@@ -1,8 +1,8 @@
 """Measure what a further page costs in each session, by adding copies of pages.
 
-`nox -s growth` calls this, after `nox -s docs`; it takes some ten minutes, and is no part of
-`nox`. The project is copied three times, with one copy of some pages; with more copies of pages
-of mechanisms, formulas and concepts; and with more copies of pages of exercises. Each session
+`nox -s growth` calls this, after `nox -s docs`; it takes half an hour, and is no part of
+`nox`. The project is copied three times, with a few copies of some pages; with more copies of
+pages of mechanisms, formulas and concepts; and with more copies of pages of exercises. Each session
 runs on all three, on the copied pages alone where it can, and the differences are what the
 further copies cost: seconds that the processors of this machine work, so let it do nothing else
 (and be Linux).
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 # None of which trains a model, for that is its own cost; a page of a type could not be copied,
 # since two may not be of one mechanism
 PAGES = ("concepts/four-steps", "concepts/reading-maps", "formulas/cost", "formulas/masks")
+BEFORE = 3  # copies to begin with: of so many notebooks that install the same, one is first
 EXERCISES = ("exercises/masks", "exercises/attention")
 TREE = ("attn_examples", "conf", "docs", "tests", "pyproject.toml", "README.md", "LICENSE")
 TESTS = ("tests/browser", "-k", "copy", "-n", os.environ.get("ATTN_CORES", "1"))
@@ -55,16 +56,19 @@ def main() -> int:
     today = dict(item.split("=") for item in (options.today or "").split(",") if item)
     costs: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        trees = [Path(folder, name) for name in ("one", "pages", "exercises")]
+        trees = [Path(folder, name) for name in ("before", "pages", "exercises")]
         for tree, pages, exercises in zip(
-            trees, (1, 1 + options.more, 1), (1, 1, 1 + options.more), strict=True
+            trees,
+            (BEFORE, BEFORE + options.more, BEFORE),
+            (BEFORE, BEFORE, BEFORE + options.more),
+            strict=True,
         ):
             make(tree, pages, exercises)
         print(f"{'CPU-seconds':12}{'a further page':>16}{'a further exercise':>20}", flush=True)
         for name in dict.fromkeys(["docs", *chosen]):  # the others read the site
-            one, more_pages, more_exercises = (measure(name, tree) for tree in trees)
-            page = (more_pages - one) / len(PAGES) / options.more
-            exercise = (more_exercises - one) / count / options.more
+            before, more_pages, more_exercises = (measure(name, tree) for tree in trees)
+            page = (more_pages - before) / len(PAGES) / options.more
+            exercise = (more_exercises - before) / count / options.more
             costs[name] = page, exercise
             print(f"{name:12}{page:16.1f}{exercise:20.1f}", flush=True)
     page, exercise = (sum(column) for column in zip(*costs.values(), strict=True))
