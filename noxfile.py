@@ -38,6 +38,7 @@ KERNEL = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+NOTEBOOK = KERNEL | {"PIP_NO_COMPILE": "1"}  # Python compiles what is imported, then
 SHARES: dict[str, tuple[float, float]] = {}  # of each session: seconds, and seconds of processors
 
 
@@ -115,8 +116,7 @@ def notebooks(session: nox.Session) -> None:
     """Run every notebook that build/html offers, in an environment made for them."""
     shutil.rmtree(ROOT / ".nox" / "notebooks", ignore_errors=True)  # each run is a first run
     program = "tests/programs/notebooks.py"
-    variables = KERNEL | {"PIP_NO_COMPILE": "1"}  # Python compiles what is imported, then
-    python(session, program, "build/html", *session.posargs, kind="notebooks", **variables)
+    python(session, program, "build/html", *session.posargs, kind="notebooks", **NOTEBOOK)
 
 
 @session
@@ -170,7 +170,7 @@ def bench(session: nox.Session) -> None:
 @session
 def growth(session: nox.Session) -> None:
     """Measure what a further page costs in each session; takes minutes, not part of `nox`."""
-    python(session, "tests/programs/growth.py", *session.posargs)
+    python(session, "tests/programs/growth.py", *session.posargs, **NOTEBOOK)
 
 
 @session
