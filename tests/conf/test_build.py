@@ -421,6 +421,22 @@ def test_what_kernels_use_counts_as_the_builds_own(tmp_path: Path) -> None:
         loaded.close()
 
 
+def test_a_kernel_may_ask_for_a_module_to_be_loaded_before(tmp_path: Path) -> None:
+    tell = "import os, sys\nopen('found.txt', 'w').write(str('wave' in sys.modules))\nos._exit(0)"
+    with (tmp_path / "log").open("wb") as log:
+        loaded = kernels.Loaded(log, sys.executable)
+    env = os.environ | {"IPYTHONDIR": str(tmp_path)}
+    try:
+        for more, found in ("", "False"), ("no_such_module", "False"), ("wave", "True"):
+            argv = [f"--IPKernelApp.code_to_run={tell}"]
+            kernel = kernels.Forked(loaded.fork(more=more, argv=argv, cwd=str(tmp_path), env=env))
+            while kernel.poll() is None:
+                time.sleep(0.05)
+            assert (tmp_path / "found.txt").read_text() == found
+    finally:
+        loaded.close()
+
+
 def test_a_worker_ends_with_a_build_that_is_killed() -> None:
     code = (
         "import os, time\nfrom commands import build\n"

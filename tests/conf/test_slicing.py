@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from extensions.slice import pieces
 from extensions.slice.pieces import (
     dependencies,
     header,
@@ -277,6 +278,26 @@ def test_what_pages_share_is_a_script_named_after_what_is_in_it(tmp_path: Path) 
     name, _, texts = (tmp_path / names.pop()).read_text().partition("=")
     assert name == "sharedTexts"
     assert tuple(json.loads(texts)) == shared()
+
+
+def test_what_pages_share_is_found_once_for_the_same_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "KEPT", tmp_path / "shared.json")
+
+    def found() -> dict[str, list[str]]:
+        pieces._of_package.cache_clear()
+        return pieces._of_package()
+
+    right = found()
+    kept = json.loads(pieces.KEPT.read_text())
+    assert kept == right | {"state": kept["state"]}
+    pieces.KEPT.write_text(json.dumps(kept | {"only": ["x = 1"]}))
+    assert found()["only"] == ["x = 1"]  # it was read
+    for other in json.dumps({"state": ["of another package"], "only": ["x = 1"]}), "{":
+        pieces.KEPT.write_text(other)
+        assert found() == right
+    pieces._of_package.cache_clear()
 
 
 def test_requirements_are_named() -> None:
