@@ -56,7 +56,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     (folder / "oracles.json").write_text(json.dumps(largest, indent=1, sort_keys=True))
 
 
-def same(actual: Tensor, expected: Tensor, atol: float = 1e-12) -> None:
+def same(actual: Tensor, expected: Tensor, *, atol: float = 1e-12) -> None:
     """Assert equality, by default to the last digits of float64, in values, shape and dtype.
 
     The largest difference of each test is kept for `nox -s record`.

@@ -166,7 +166,7 @@ def test_differential_equals_diffllama(x: Tensor, heads: int, kv_heads: int, lay
     turn_by_0 = (torch.ones(1, L, width, dtype=x.dtype), torch.zeros(1, L, width, dtype=x.dtype))
     expected, _ = theirs(x, turn_by_0, attention_mask=added)
     # they compute lambda in float32
-    same(ours(x, mask=mask)[0], expected, 1e-6)
+    same(ours(x, mask=mask)[0], expected, atol=1e-6)
     theirs_too = ours.taken() - ours.lambda_init
     first, second = (getattr(theirs, name) for name in names[:2])
     third, fourth = (getattr(theirs, name) for name in names[2:])
@@ -278,7 +278,7 @@ def test_gated_equals_qwen3_next(x: Tensor, heads: int, kv_heads: int) -> None:
     turn_by_0 = (torch.ones(1, L, width, dtype=x.dtype), torch.zeros(1, L, width, dtype=x.dtype))
     expected, _ = theirs(x, turn_by_0, attention_mask=added.expand(N, 1, L, L))
     # their softmax works in float32
-    same(ours(x, is_causal=True)[0], expected, 1e-6)
+    same(ours(x, is_causal=True)[0], expected, atol=1e-6)
 
 
 @given(bias=st.floats(-30, 30))
