@@ -37,7 +37,7 @@ MECHANISMS = (
     {
         "name": "multi-head latent",
         "call": "MultiHeadLatentAttention",
-        "changes": "keys and values are made of one small vector, which is all that is kept",
+        "changes": "keys and values are made of one small vector, kept in their place",
         "page": "types/heads/latent",
         "papers": ["deepseek2024"],
         "oracles": {
