@@ -63,7 +63,7 @@ def tiled_attention(
     query_block: int = 64,
     key_block: int = 64,
 ) -> tuple[Tensor, Tensor]:
-    """Attend tile by tile; without gradients never hold more scores than one tile has.
+    """Attend tile by tile; without gradients hold no more scores than a tile has.
 
     For its block of queries a tile keeps the largest score so far, the sum of the
     exponentials and the sum of the values that they weigh. A new largest score rescales
