@@ -299,6 +299,7 @@ def _of_package() -> dict[str, list[str]]:
     code = "from attn_examples import *"
     needed = {text for checks in (False, True) for text in _definitions(code, checks)}
     made = {"shared": list(found), "only": [text for text in found if text not in needed]}
+    KEPT.parent.mkdir(parents=True, exist_ok=True)  # a test may ask before anything is built
     write_whole(KEPT, _json(made | {"state": [state]}))
     return made
 
