@@ -237,10 +237,11 @@ def check_widths(query: Any, key: Any) -> None:
     if isinstance(query, Tensor) and isinstance(key, Tensor):
         q, k, dtype = query.shape, key.shape, query.dtype
         same = dtype is key.dtype and query.device == key.device
-        wide = len(q) > 1 and len(k) > 1 and q[-1] == k[-1]
-        # the lengths are never compared
-        if same and wide and q[:-2] == k[:-2] and dtype.is_floating_point:
-            return
+        if same and len(q) > 1 and len(k) > 1 and dtype.is_floating_point:
+            *lead, _, width = q  # the lengths are never compared
+            *also, _, wanted = k
+            if width == wanted and lead == also:
+                return
     check_sequence("query", query)
     check_sequence("key", key)
     check_batch("key", key, "query", query)
@@ -305,19 +306,24 @@ def refuse_scores(scores: Any, query: Tensor, key: Tensor) -> None:
             f"score returned {type(scores).__name__} but must return a torch.Tensor, "
             "one number for each query and key"
         )
-    q, k, s = query.shape, key.shape, scores.shape
-    lead = q[:-2]
-    if lead == k[:-2] and s == (*lead, q[-2], k[-2]):
+    try:
+        *lead, L, _ = query.shape
+        *also, S, _ = key.shape
+    except ValueError:
+        raise ValueError(
+            f"query {shape_of(query)} and key {shape_of(key)} must have at least two "
+            "dimensions, (length, width)"
+        ) from None
+    if lead == also and scores.shape == (*lead, L, S):
         return
     check_batch("key", key, "query", query)
-    lead = torch.broadcast_shapes(q[:-2], k[:-2])  # type: ignore[no-untyped-call]
-    wanted = (*lead, q[-2], k[-2])
-    if s != wanted:
-        if s[-2:] != wanted[-2:]:
-            wanted = ("...", q[-2], k[-2])
+    lead = [*torch.broadcast_shapes(lead, also)]  # type: ignore[no-untyped-call]
+    if scores.shape != (*lead, L, S):
+        known: list[Any] = lead if scores.shape[-2:] == (L, S) else ["..."]
+        wanted = ", ".join(map(str, (*known, L, S)))
         raise ValueError(
-            f"score returned shape {tuple(s)} but must return "
-            f"({', '.join(map(str, wanted))}), one number for each query and key"
+            f"score returned shape {shape_of(scores)} but must return ({wanted}), one "
+            "number for each query and key"
         )
 
 
@@ -438,10 +444,11 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
             f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention "
             "is allowed, or floating point, added to the scores"
         )
-    if is_traced() or not attn_mask.numel():
+    size = attn_mask.numel()
+    if not size or is_traced():
         return
     try:
-        if attn_mask.numel() > 4096:  # of most masks one row says it
+        if size > 4096:  # of most masks one row says it
             row = attn_mask[(0,) * (attn_mask.dim() - 1)]
             if row.min().item() not in (0, 1):
                 return

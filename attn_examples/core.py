@@ -239,8 +239,8 @@ def scaled_dot_product_attention(
     ValueError
         If shapes, dtypes or devices do not fit, if `dropout_p` is not a probability, if
         both `attn_mask` and `is_causal` are given, or if a floating-point mask holds
-        only zeros and ones: torch would add it to the scores without a word, which is
-        almost never meant.
+        zeros and ones alone, with a one among them: torch would add it to the scores
+        without a word, which is almost never meant.
     TypeError
         If an argument is not a tensor.
 

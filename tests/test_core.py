@@ -549,3 +549,12 @@ def test_refuses_a_score_of_the_wrong_shape(score: Any, shape: tuple[int, ...]) 
     )
     with pytest.raises(ValueError, match=says(sentence)):
         attention(Q, K, V, score=score)
+
+
+def test_refuses_what_is_no_sequence_though_a_score_takes_it() -> None:
+    def score(query: Tensor, key: Tensor) -> Tensor:
+        return query.outer(key)
+
+    sentence = "query (4,) and key (4,) must have at least two dimensions, (length, width)"
+    with pytest.raises(ValueError, match=says(sentence)):
+        attention(*torch.ones(3, 4), score=score)

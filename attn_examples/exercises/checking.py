@@ -103,8 +103,8 @@ def check(name: str, answer: Any, *, seconds: float = 10.0) -> Report:
     Returns
     -------
     Report
-        `passed`, and `findings` that say what was found. Random states, the default
-        dtype and other settings of torch are as they were before.
+        `passed`, and `findings` that say what was found. Random states, and torch's
+        default dtype, device, threads and gradient mode are as they were before.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def _check_function(exercise: FunctionExercise, answer: Any, seconds: float) -> 
     problem = callable_problem(answer)
     if problem:
         return Report(exercise.name, "not passed", (Finding("essential", f"{problem}."),))
-    module = evaluated(answer)
+    training = evaluated(answer)
     try:
         examiner = Examiner(exercise, answer, seconds)
         try:
@@ -187,8 +187,8 @@ def _check_function(exercise: FunctionExercise, answer: Any, seconds: float) -> 
         except NotYetError:
             return _not_yet(exercise, exercise.task)
     finally:
-        if module:
-            module[0].train(module[1])
+        for module, mode in training.items():
+            module.training = mode
     return _report(exercise, findings, "")
 
 

@@ -765,7 +765,7 @@ def _hint(trouble: str, function: Callable[..., Any]) -> tuple[str, tuple[str, .
         )
         return hint, ("keepdim",)
     if "Boolean value of Tensor" in trouble:
-        hint = " A tensor is neither true nor false: ask `if mask is not None`."
+        hint = " A tensor of several entries is neither true nor false: ask `if mask is not None`."
         return hint, ("mask-truth",)
     if re.search(r"(@ *|matmul\([^`]*)\w+\.transpose\(1, ?2\)", trouble):
         hint = (
@@ -809,10 +809,10 @@ def callable_problem(answer: Any) -> str:
     return ""
 
 
-def evaluated(answer: Any) -> tuple[nn.Module, bool] | None:
-    """Put a module into evaluation mode; return it with how it was."""
+def evaluated(answer: Any) -> dict[nn.Module, bool]:
+    """Put a module into evaluation mode; return how it and each of its parts was."""
     if not isinstance(answer, nn.Module):
-        return None
-    was = answer.training
+        return {}
+    were = {module: module.training for module in answer.modules()}
     answer.eval()
-    return answer, was
+    return were

@@ -115,7 +115,7 @@ LOOK_PREVIOUS_TOKEN = ValueExercise(
     name="look-previous-token",
     kind="look",
     task=f'Send "{SENTENCE}" through the trained BERT of `load_bert()`: in which head does each '
-    f"token give most of its weight to the token before it?",
+    f"token but the first give most of its weight to the token before it?",
     form="(layer, head), counted from 0",
     right=lambda: chosen_head("", _bert_maps()),
     read=read_whole_numbers,

@@ -130,5 +130,5 @@ MEASURE_DEPENDENCE = ValueExercise(
         )
     ),
     page=_DEPENDS,
-    praise="An RNN reads in order; self-attention sees everything at once.",
+    praise="An RNN reads in order; self-attention without a mask sees everything at once.",
 )

@@ -286,7 +286,8 @@ def _where(error: BaseException) -> str:
         if trace is None:
             break
         code = trace.tb_frame.f_code
-        if below and not code.co_filename.startswith((*_LIBRARIES, "<frozen")):
+        ours = code is _leave.__code__
+        if below and not ours and not code.co_filename.startswith((*_LIBRARIES, "<frozen")):
             place = _place(code.co_filename, trace.tb_lineno)
         below = below or code is call_learner.__code__
         trace = trace.tb_next

@@ -73,7 +73,6 @@ MECHANISMS = (
             "KV blocks",
         ],
         "cost": "the same: at most a page less one token is held in vain, for each sequence",
-        "used_in": {"vLLM": "kwon2023"},
         "thumbnail": "torch.tensor([[1, 1, 2, 2, 1, 1, 3, 3], [3, 3, 1, 0, 0, 0, 2, 0]])",
     },
     {
@@ -87,7 +86,7 @@ MECHANISMS = (
             "torch.nn.functional.scaled_dot_product_attention": "test_pages_equal_torch",
         },
         "words": ["block allocator", "KV cache manager", "copy on write"],
-        "cost": "the same: it is filled once, before the first token",
+        "cost": "the same: its memory is made once, with the first tokens",
         "thumbnail": "torch.tensor([[3, 3, 1, 1], [2, 2, 0, 0], [1, 1, 0, 0]])",
     },
 )

@@ -39,7 +39,7 @@ MECHANISMS = (
     {
         "name": "differential",
         "call": "DifferentialAttention",
-        "changes": "the map of one head less that of another",
+        "changes": "the map of one head less λ times that of another",
         "page": "types/heads/mixed#differential",
         "papers": ["ye2024"],
         "oracles": {
@@ -62,7 +62,7 @@ MECHANISMS = (
     {
         "name": "gated output",
         "call": "GatedAttention",
-        "changes": "each number that the heads put out is let through or not, by what the query is",
+        "changes": "each number that the heads put out is let through in part, as the query says",
         "page": "types/heads/mixed#gated-output",
         "papers": ["qiu2025"],
         "oracles": {

@@ -247,7 +247,7 @@ class MultiHeadAttention(nn.Module):
             By default `key`.
         mask : Tensor of bool, optional
             True where attention is allowed. Shape (L, S); or (N, L, S), the same for
-            all heads; or (N, H, L, S). N, H and L may be 1. Which keys are padding is
+            all heads; or (N, H, L, S). Each may be 1. Which keys are padding is
             (N, 1, S), as `padding_mask` makes it: two dimensions are always (L, S), also
             where N happens to equal L.
         bias : Tensor, broadcastable to (..., H, L, S), optional
@@ -257,8 +257,8 @@ class MultiHeadAttention(nn.Module):
         cache : KVCache, RingKVCache or PagedKVCache, optional
             Keys and values of earlier calls, for self-attention. Those of this call are
             appended. In mask, bias and weights S then counts all that are held. With
-            `is_causal=True` each way to cut a sequence into calls gives the same; without
-            it a token sees the later ones of its own call.
+            `is_causal=True`, and a ring's window as a mask, each way to cut a sequence into
+            calls gives the same; else a token may see too much of its own call.
         need_weights : bool, default True
             Whether to return the weights. Without them torch's
             `scaled_dot_product_attention` runs, if score and normalizer are the usual ones;

@@ -85,7 +85,7 @@ MECHANISMS = (
             "position_ids",
             "cu_seqlens",
         ],
-        "cost": "less: no scores of padding",
+        "cost": "less: no scores of padding, where a kernel skips those between sequences",
         "thumbnail": "causal_mask(8) & document_mask(pack_sequences([query[:3], query[3:]])[1])",
     },
 )

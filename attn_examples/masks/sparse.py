@@ -107,7 +107,7 @@ MECHANISMS = (
     {
         "name": "fixed",
         "call": "fixed_mask",
-        "changes": "those before it at the end of each piece of the sequence",
+        "changes": "those at the end of each piece of the sequence, and none ahead",
         "page": "types/masks/sparse#fixed",
         "papers": ["child2019"],
         "oracles": {
@@ -386,7 +386,7 @@ def fixed_mask(
     *,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Let each query see the last few of each piece, if they lie before it.
+    """Let each query see the last few of each piece that do not lie ahead of it.
 
     Parameters
     ----------
@@ -528,7 +528,7 @@ def random_mask(
     num_keys : int
         How many keys each query sees; all if there are no more.
     generator : torch.Generator, optional
-        What draws them. A model draws once and keeps the mask; a mask that is drawn anew is
+        What draws them. Draw once and keep the mask; a mask that is drawn anew is
         another mask.
     device : torch.device or str, optional
         Where to make the mask, and where the generator is.

@@ -1,7 +1,7 @@
 """Step 4, mix: in which order is the weighted sum computed?
 
-The sum is the same as that of `attention`. What is here adds it up without the weights of
-all pairs at once: by tiles, by a state of fixed size, or by a kernel of torch.
+The sum is one that `attention` can give too. What is here can add it up without the weights
+of all pairs at once: by tiles, by a state of fixed size, or by a kernel that torch compiles.
 """
 
 from typing import TYPE_CHECKING

@@ -124,7 +124,7 @@ def linear_attention(
     chunk_size : int, optional
         How many causal queries are answered at once. By default all: the parallel form,
         with a map of all pairs. With 1 it is the recurrent form, without any map; in
-        between, maps of `chunk_size` by `chunk_size`. The result is the same.
+        between, maps of `chunk_size` by `chunk_size`. The results differ by rounding alone.
     state : Tensor, shape (..., F, Ev + 1), optional
         What an earlier call returned: its keys are seen as well.
 
@@ -139,7 +139,7 @@ def linear_attention(
     ------
     ValueError
         If shapes, dtypes or devices do not fit together, `chunk_size` is less than 1, or
-        L and S differ though `is_causal`.
+        with `is_causal` L and S differ.
     TypeError
         If an argument is not a tensor, or `feature_map` cannot be called.
 
@@ -162,6 +162,8 @@ def linear_attention(
     (tensor([[2.]]), tensor([[4., 2.]]))
     """
     check_callable("feature_map", feature_map)
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)
     check_widths(query, key)
     check_value(query, key, value)
     query, key = feature_map(query), feature_map(key)  # (..., L, F), (..., S, F)
@@ -181,7 +183,6 @@ def linear_attention(
     elif chunk_size is None:
         mixed, state = _chunk(query, key, value, state)
     else:
-        check_count("chunk_size", chunk_size)
         parts = []
         for start in range(0, max(query.shape[-2], 1), chunk_size):
             chunk = slice(start, start + chunk_size)

@@ -83,7 +83,7 @@ def tiled_attention(
         Forbid what lies ahead, as `causal_mask(L, S)` does: the last query is at the last
         key's place. Tiles that lie ahead as a whole are left out.
     query_block, key_block : int, default 64
-        How many queries and keys a tile has. The result does not depend on it.
+        How many queries and keys a tile has. The result depends on it by rounding alone.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def tiled_attention(
         float32.
     logsumexp : Tensor, shape (..., L)
         The logarithm of the sum of the exponentials of a query's scores, minus infinity
-        where no key is allowed. The weight of a score s is exp(s - logsumexp).
+        where no key is allowed. The weight of an allowed score s is exp(s - logsumexp).
 
     Raises
     ------

@@ -21,7 +21,7 @@ MECHANISMS = (
     {
         "name": "temperature",
         "call": "with_temperature",
-        "changes": "any normalizer, of scores divided by a number: sharper below 1",
+        "changes": "any normalizer, of scores divided by a number: softmax is sharper below 1",
         "page": "types/normalizers/choices",
         "papers": ["hinton2015"],
         "oracles": {

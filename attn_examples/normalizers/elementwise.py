@@ -50,10 +50,10 @@ def sigmoid(scores: Tensor, bias: float | None = None) -> Tensor:
         Minus infinity marks a key that may not be looked at.
     bias : float, optional
         Added to the scores. By default minus the logarithm of the number of keys that the
-        query may look at: at equal scores of 0 a row then sums to nearly 1, as with softmax.
-        In the paper it is one number, minus the logarithm of the sequence's length. Without
-        a mask this is the same; under one, give the number:
-        `partial(sigmoid, bias=-math.log(1024))`.
+        query may look at, n: at equal scores of 0 a row then sums to n / (n + 1), nearly 1
+        if n is large.
+        In the paper it is one number, minus the logarithm of the sequence's length. Without a
+        mask this is the same; under one, give it: `partial(sigmoid, bias=-math.log(1024))`.
 
     Returns
     -------

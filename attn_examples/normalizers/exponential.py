@@ -103,7 +103,7 @@ def softmax_one(scores: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., L, S)
-        Positive weights whose sum is less than 1, up to rounding: 0 in the limit where all
+        Weights whose sum is less than 1, up to rounding: 0 in the limit where all
         scores of a row go to minus infinity. It is the softmax of the scores and one more,
         0, whose weight is thrown away, and so stable for all scores.
 

@@ -1,4 +1,4 @@
-"""Weights of which many are exactly 0, found by sorting."""
+"""Weights of which many may be exactly 0, found by sorting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MECHANISMS = (
     {
         "name": "sparsemax",
         "call": "sparsemax",
-        "changes": "the nearest weights that sum to 1: low scores get exactly 0",
+        "changes": "the nearest weights that sum to 1, none negative: low scores get exactly 0",
         "page": "types/normalizers/sparse",
         "papers": ["martins2016"],
         "oracles": {

@@ -64,7 +64,7 @@ def dropped(
         Any normalizer.
     dropout_p : float
         Probability of setting a weight to 0. Those that stay are divided by
-        1 - dropout_p, so a row sums to 1 on average, not each time.
+        1 - dropout_p, so a row keeps its sum on average, not each time.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def dropped(
 def with_sink(
     normalize: Callable[[Tensor], Tensor], sink: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """Wrap a normalizer so that a part of each row goes to no key.
+    """Wrap a normalizer so that a part of each row can go to no key.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """What tells attention about order.
 
-The four steps treat their input as a set: shuffle it, and the output is shuffled the
-same way. What is added here lets a position be told from another.
+Without a mask the four steps treat their input as a set: shuffle it, and the output is
+shuffled the same way. What is added here lets a position be told from another.
 
 Some positions are added to the tokens, before attention. Those that act inside it plug into
 `MultiHeadAttention(positions=...)`, which calls them when the heads are split:
@@ -9,8 +9,8 @@ Some positions are added to the tokens, before attention. Those that act inside 
     query, key, bias = positions(query, key, offset)
 
 `query` is (..., H, L, head_dim) and `key` (..., G, S, head_dim), before a cache takes it.
-Key j stands at position offset + j: with a cache, offset is how many keys it holds, else
-0. The last query stands where the last key does, as in `causal_mask`. Positions may turn
+Key j stands at position offset + j: with a cache, offset is how many tokens it has taken,
+else 0. The last query stands where the last key does, as in `causal_mask`. Positions may turn
 both (rotary), may normalize them first (QK-norm), and may return what is added to the
 scores of all keys, or None: (H, L, offset + S) where places alone count (ALiBi, T5),
 (..., H, L, offset + S) where the tokens count too (relative vectors).

@@ -76,7 +76,7 @@ def qk_normed(
 
     Examples
     --------
-    Whatever multiplies a query or a key, the weights do not see:
+    Which positive number multiplies a query or a key, the weights do not see:
 
     >>> import torch
     >>> from torch import nn

@@ -53,7 +53,7 @@ MECHANISMS = (
             ".Wav2Vec2ConformerSelfAttention": "test_transformer_xl_equals_conformer",
         },
         "words": ["relative sinusoids", "relative shift", "rel_shift", "XLNet"],
-        "cost": "more: one projection and two vectors a head; a product for each distance",
+        "cost": "more: one projection, two vectors a head; a product for each query and distance",
         "used_in": {"XLNet": "yang2019"},
         "thumbnail": "sinusoidal(8, 32) @ sinusoidal(8, 32).mT",
     },
@@ -72,7 +72,7 @@ MECHANISMS = (
             ),
         },
         "words": ["DeBERTa", "disentangled attention", "c2p", "p2c"],
-        "cost": "more: 2k vectors, two projections; two more products for each score",
+        "cost": "more: 2k vectors, two projections; each vector meets all queries and keys",
         "used_in": {"DeBERTa": "he2020"},
         "thumbnail": (
             "(key @ sinusoidal(16, 32, start=-8).mT).gather(-1, "

@@ -254,7 +254,7 @@ def rotated(
     interleaved : bool, default False
         Which numbers are pairs: 0 and 1, 2 and 3, as in the paper; or by default r and
         R + r, half-split, as in Llama's code in transformers. Weights trained in one layout
-        give nonsense in the other.
+        do not fit the other.
     attention_factor : float, default 1
         What the turned numbers are multiplied by; see `yarn_attention_factor`.
 

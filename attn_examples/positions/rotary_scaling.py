@@ -1,7 +1,7 @@
 """Rotary positions made slower, for texts longer than those of training.
 
-Each function takes frequencies and returns slower ones, so that they fit wherever those of
-`rotary_frequencies` do.
+All but `yarn_attention_factor` take frequencies and return slower ones, so that they fit
+wherever those of `rotary_frequencies` do.
 """
 
 from __future__ import annotations
@@ -234,9 +234,9 @@ def yarn(
     original_len : float
         Number of positions in training.
     beta_fast, beta_slow : float, default 32 and 1
-        A pair of more than `beta_fast` turns stays as it is; one of fewer than `beta_slow`
-        is divided by `factor`. From one to the other the share falls evenly with the number
-        of the pair, as in the authors' code; in the paper it falls with the turns.
+        A pair of more than `beta_fast` turns stays as it is, and always the first; another of
+        fewer than `beta_slow` is divided by `factor`. From one to the other the share falls
+        evenly with the pair's number, as in the authors' code; in the paper with the turns.
     truncate : bool, default True
         Whether that ramp begins and ends at whole numbers of pairs, outwards.
 
@@ -283,7 +283,7 @@ def yarn(
 
 
 def yarn_attention_factor(factor: float) -> float:
-    """Say by what YaRN multiplies queries and keys, so that weights stay as sharp.
+    """Say by what YaRN multiplies queries and keys, so that weights become sharper.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def l2_distance(query: Tensor, key: Tensor) -> Tensor:
     References
     ----------
     Kim et al., "The Lipschitz Constant of Self-Attention", 2020, arXiv:2006.04710,
-    section 3. To have a Lipschitz constant queries, keys and values must also come through
+    section 3. For a Lipschitz constant the paper also takes queries, keys and values through
     one matrix.
 
     Examples

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -185,8 +186,8 @@ def cosine(query: Tensor, key: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
     key : Tensor, shape (..., S, E)
     beta : float or Tensor, default 1
         Sharpness; a tensor of no dimensions where it is learned, as in `QKNorm`. Cosines
-        lie in [-1, 1], so with `beta` 1 no weight of an allowed key can be more than e**2
-        times that of another.
+        lie in [-1, 1], so with `beta` 1 no softmax weight of an allowed key can be more than
+        e**2 times that of another.
 
     Returns
     -------
@@ -216,7 +217,8 @@ def cosine(query: Tensor, key: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
     """
     check_widths(query, key)
     check_factor("beta", beta)
-    query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+    eps = max(1e-12, torch.finfo(query.dtype).tiny)  # float16 has no 1e-12
+    query, key = (F.normalize(x, dim=-1, eps=eps) for x in (query, key))
     return beta * (query @ key.transpose(-2, -1))
 
 

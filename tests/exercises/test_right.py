@@ -201,14 +201,18 @@ def test_our_own_functions_and_modules_pass() -> None:
         return scaled_dot_product_attention(query, key, value, mask, need_weights=True)
 
     class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frozen = nn.Dropout().eval()
+
         def forward(self, L: int, S: int) -> Tensor:
             assert not self.training
             return causal_mask(L, S)
 
     assert check("scaled-dot-product", ours).passed
-    layer = Layer().train()
+    layer = Layer()
     assert check("causal-mask", layer).passed
-    assert layer.training  # as it was
+    assert (layer.training, layer.frozen.training) == (True, False)  # as they were
     assert check("causal-mask", lambda L, S: causal_mask(L, S)).passed
     # a class is no answer
     assert not check("self-attention", CausalSelfAttention).passed

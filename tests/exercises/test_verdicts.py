@@ -251,6 +251,7 @@ def test_what_ends_the_program_is_told_and_does_not_pass(
     said = capsys.readouterr().out
     assert said.startswith("softmax: not passed")
     assert "Your code ends the program" in said
+    assert "running.py" not in said  # but what is the learner's
 
 
 def test_a_program_that_ends_itself_has_not_passed(tmp_path: Path) -> None:

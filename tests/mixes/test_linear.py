@@ -167,6 +167,11 @@ Q, K, V = torch.zeros(5, 4), torch.zeros(7, 4), torch.zeros(7, 6)
             "chunk_size (0) must be at least 1",
         ),
         (
+            lambda: linear_attention(Q, K, V, chunk_size=0),
+            ValueError,
+            "chunk_size (0) must be at least 1",
+        ),
+        (
             lambda: linear_attention(Q, K, V, state=torch.zeros(4, 6)),
             ValueError,
             "state has shape (4, 6) but must end in (4, 7): one row for each feature, one column "

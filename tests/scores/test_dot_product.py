@@ -91,6 +91,8 @@ def test_cosine(query: Tensor, key: Tensor, beta: float) -> None:
 
 
 def test_cosine_of_nothing_is_0_with_finite_gradients() -> None:
+    for low in (torch.float16, torch.bfloat16):
+        assert torch.equal(cosine(*torch.zeros(2, 1, 4, dtype=low)), torch.zeros(1, 1, dtype=low))
     query, key = torch.zeros(1, 4, requires_grad=True), torch.zeros(2, 4, requires_grad=True)
     scores = cosine(query, key)
     assert torch.equal(scores, torch.zeros(1, 2))
