@@ -54,6 +54,7 @@ def page_key(
     files: Iterable[str],
     shared: str,
     known: dict[str, Reached] | None = None,
+    package: Package | None = None,
 ) -> str:
     """Name all that the outputs of a page depend on.
 
@@ -71,10 +72,12 @@ def page_key(
         What all pages depend on, see `shared_state`.
     known : dict, optional
         What was reached before, last what was used last: to follow imports takes a while.
+    package : Package, optional
+        The package as it was read before, by default as it is now.
     """
     cells = list(cells)
     code = [str(cell["source"]) for cell in cells]
-    package = _package(root)
+    package = package or read_package(root)
     known = {} if known is None else known
     state = digest(package.state, str(folder), *code)
     reached = known.pop(state) if state in known else reach(package, folder, code)
@@ -105,7 +108,7 @@ def shared_state(root: Path, files: Iterable[str]) -> str:
     return state.hexdigest()
 
 
-def reach(package: _Package, folder: Path, code: Iterable[str]) -> Reached:
+def reach(package: Package, folder: Path, code: Iterable[str]) -> Reached:
     """Follow the imports of some code.
 
     Returns
@@ -139,30 +142,34 @@ def reach(package: _Package, folder: Path, code: Iterable[str]) -> Reached:
 
 def files_behind(root: Path, code: str) -> list[Path]:
     """Name the files that some code depends on, and those that say where its names are."""
-    package = _package(root)
+    package = read_package(root)
     modules, _ = reach(package, root, [code])
     return [f for m, f in package.files.items() if m in modules or f.name == "__init__.py"]
 
 
-class _Package:
+class Package:
     """The modules of the package, as far as their source tells."""
 
     def __init__(self, root: Path, files: Iterable[tuple[Path, bytes]]) -> None:
         self.files = {_module_name(file.relative_to(root)): file for file, _ in files}
         self.whole = {_module_name(file.relative_to(root)): content for file, content in files}
-        self.contents = {name: _without_entries(content) for name, content in self.whole.items()}
         self.modules = set(self.files)
         self.state = digest(*self.whole, *self.whole.values())
         self.needs = functools.cache(self._needs)
         self.at_import = functools.cache(self._at_import)
         self.imports = functools.cache(self._imports)
 
-    def tree(self, module: str) -> ast.Module | None:
+    @functools.cached_property
+    def contents(self) -> dict[str, bytes]:
+        """What counts of each module."""
+        return {name: _without_entries(content) for name, content in self.whole.items()}
+
+    def _tree(self, module: str) -> ast.Module | None:
         return _parse_file(self.contents[module])
 
     def _needs(self, module: str) -> tuple[set[Name], list[Target]]:
         """Return what a module may name as a file, and the modules that it depends on."""
-        tree = self.tree(module)
+        tree = self._tree(module)
         if tree is None or module == REGISTRY:  # whoever imports it fails, or may see all
             return set(), [None]
         return _names(tree, self.files[module].parent), list(self.targets(tree, module))
@@ -199,7 +206,7 @@ class _Package:
             return module  # its own imports are followed from there
         if name == "*":
             return None
-        tree = self.tree(module)
+        tree = self._tree(module)
         for node in _nodes(tree) if tree else ():
             if isinstance(node, ast.ImportFrom):
                 base = self._base(node, module)
@@ -214,7 +221,7 @@ class _Package:
     def offers(self, module: str) -> set[str]:
         """Return the names that a star takes from a module: those of its `__all__`."""
         names: set[str] = set()
-        for node in _nodes(self.tree(module) or ast.Module([], [])):
+        for node in _nodes(self._tree(module) or ast.Module([], [])):
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 names |= {str(c.value) for c in ast.walk(node) if isinstance(c, ast.Constant)}
             elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
@@ -235,7 +242,7 @@ class _Package:
 
     def _imports(self, module: str) -> list[str]:
         names = []
-        for node in _nodes(self.tree(module) or ast.Module([], [])):
+        for node in _nodes(self._tree(module) or ast.Module([], [])):
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -244,7 +251,7 @@ class _Package:
         return [name for name in names if name in self.modules]
 
     def _at_import(self, module: str) -> bytes:
-        tree = self.tree(module)
+        tree = self._tree(module)
         return self.contents[module] if tree is None else _at_import(tree)
 
     def _base(self, node: ast.ImportFrom, module: Target) -> str:
@@ -256,15 +263,15 @@ class _Package:
         return ".".join([*parts[: len(parts) - node.level], *filter(None, [node.module])])
 
 
-def _package(root: Path) -> _Package:
-    """Return the package as it is now, read once for all pages."""
+def read_package(root: Path) -> Package:
+    """Return the package as it is now."""
     files = sorted((root / PACKAGE).rglob("*.py"))
     return _package_as_of(root, tuple((file, file.read_bytes()) for file in files))
 
 
 @functools.lru_cache(maxsize=4)
-def _package_as_of(root: Path, files: tuple[tuple[Path, bytes], ...]) -> _Package:
-    return _Package(root, files)
+def _package_as_of(root: Path, files: tuple[tuple[Path, bytes], ...]) -> Package:
+    return Package(root, files)
 
 
 def _without_entries(content: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Store:
     def __init__(self, folder: Path, root: Path, shared: str) -> None:
         self.folder, self.root, self.shared = folder, root, shared
         self.reached: dict[str, cache_key.Reached] = {}  # last what was used last
+        self.package = cache_key.read_package(root)  # once for all pages, which are many
         folder.mkdir(parents=True, exist_ok=True)
         for left_over in folder.glob("*.tmp"):  # of a build that was killed
             if left_over.stat().st_mtime < time.time() - 3600:
@@ -95,20 +97,19 @@ class Store:
         """Drop what was kept of pages that are not among these any more."""
         keys = {page.key for page in pages.values()}
         for file in self.folder.glob("?" * 32 + ".json"):
-            try:
-                page = json.loads(file.read_text(encoding="utf-8"))["page"]
-                gone = page not in pages and file.stem not in keys
-            except ValueError:
-                gone = True
-            if gone:
-                file.unlink()
+            if file.stem in keys:
+                continue
+            with suppress(ValueError):
+                if json.loads(file.read_text(encoding="utf-8"))["page"] in pages:
+                    continue
+            file.unlink()
 
     def _give_key(self, page: Page) -> None:
-        page.key = self._key(page, self._files(page))
+        page.key = self._key(page, self._files(page), self.package)
 
-    def _key(self, page: Page, files: set[str]) -> str:
-        cells = page.code_cells
-        return cache_key.page_key(self.root, page.folder, cells, files, self.shared, self.reached)
+    def _key(self, page: Page, files: set[str], package: cache_key.Package | None = None) -> str:
+        known = files, self.shared, self.reached, package
+        return cache_key.page_key(self.root, page.folder, page.code_cells, *known)
 
     def _list_of_files(self, page: Page) -> Path:
         """Name the list of files that these very cells were seen to open."""

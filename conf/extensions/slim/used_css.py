@@ -65,7 +65,8 @@ def without_scripts(css: str) -> str:
 
     The theme marks such a page `data-theme="auto"`. There the system's mode counts.
     """
-    light, dark = (_of_mode(tinycss2.parse_stylesheet(css), mode) for mode in ("light", "dark"))
+    rules = tinycss2.parse_stylesheet(css)
+    light, dark = (_of_mode(rules, mode) for mode in ("light", "dark"))
     return f"{light}@media (prefers-color-scheme: dark){{{dark}}}"
 
 
