@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,10 @@ class Store:
         for file in self.folder.glob("?" * 32 + ".json"):
             if file.stem in keys:
                 continue
-            with suppress(ValueError):
-                if json.loads(file.read_text(encoding="utf-8"))["page"] in pages:
-                    continue
-            file.unlink()
+            with file.open(encoding="utf-8") as lines:  # the page's name comes first, see `keep`
+                page = re.match(r'\{\s+"page": "([^"]+)"', lines.read(200))
+            if not page or page[1] not in pages:
+                file.unlink()
 
     def _give_key(self, page: Page) -> None:
         page.key = self._key(page, self._files(page), self.package)
