@@ -17,6 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import soupsieve
+from sphinx.application import builtin_extensions
+from sphinx.config import Config
+from sphinx.util.tags import Tags
 from sphinx_autobuild import __main__ as autobuild
 from sphinx_autobuild.build import Builder
 from sphinx_autobuild.utils import show_message
@@ -28,8 +31,6 @@ SLOW = (
     "nbclient", "numpydoc", "sphinx_book_theme", "sphinx_codeautolink", "sphinx_design",
     "sphinx_markdown_builder", "sphinxcontrib.bibtex", "tinycss2", "torch",
 )  # fmt: skip
-
-
 OURS = ("__main__", "attn_examples", "commands", "extensions")  # they may be edited
 
 
@@ -68,8 +69,10 @@ if __name__ == "__main__":
     from commands import build
 
     build.end_with_parent()  # this goes for what sphinx-autobuild starts, too
-    for name in SLOW:
-        importlib.import_module(name)
+    extensions = Config.read(Path("conf").resolve(), overrides={}, tags=Tags()).extensions
+    for name in (*SLOW, *builtin_extensions, *extensions):
+        if name.split(".")[0] not in OURS:
+            importlib.import_module(name)
     soupsieve.compile("code")  # its own patterns are compiled at first use
     gc.collect()
     gc.freeze()  # what is loaded stays shared with the builds
