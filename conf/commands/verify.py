@@ -16,6 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,7 +51,10 @@ def settings(home: str) -> dict[str, str]:
     """Read from a site's home page what its build was told by the environment."""
     address = re.search(r'<link rel="canonical" href="([^"]*)index\.html"', home)
     notebooks = re.search(r'"https://colab\.research\.google\.com/github/([^"]*)/index', home)
+    repository = re.search(r'href="([^"]*)" aria-label="Repository"', home)
     return {
+        "ATTN_REPOSITORY_URL": unescape(repository[1]) if repository else "",
+        "READTHEDOCS_GIT_CLONE_URL": "",
         "ATTN_SITE_URL": address[1] if address else "",
         "ATTN_NOTEBOOKS_AT": notebooks[1] if notebooks else "",
         "READTHEDOCS_CANONICAL_URL": "",

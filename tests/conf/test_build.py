@@ -517,6 +517,7 @@ def test_two_cold_builds_are_the_same_bytes(project: Project, tmp_path: Path) ->
 
 def test_verify_tells_which_page_is_not_what_the_sources_give(project: Project) -> None:
     hosted = {"ATTN_SITE_URL": "https://example.org/a", "ATTN_NOTEBOOKS_AT": "us/it/blob/main"}
+    hosted["ATTN_REPOSITORY_URL"] = "https://example.org/us/it?a=1&b"
     home = FRONT + "# Home\n\n```{toctree}\nsoftmax\npositions\ndata\n```\n"
     home += "\n```{code-cell} python3\n1\n```\n"
     project.write(softmax=SOFTMAX, positions=POSITIONS, data=DATA, index=home)
