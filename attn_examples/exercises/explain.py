@@ -151,7 +151,7 @@ EXPLAIN_SCALE = StatementExercise(
         "A dot product is a sum of head_dim products; for independent numbers of variance 1 its "
         "variance is head_dim.",
         "Dividing by the square root of head_dim brings the variance back to 1.",
-        "Without it, the softmax of wide heads is nearly one-hot in most rows, and its "
+        "Without it, the softmax of very wide heads is nearly one-hot in most rows, and its "
         "gradient vanishes.",
         "The argument holds for independent numbers, so at best at the beginning of training.",
     ),
