@@ -121,7 +121,7 @@ def softcapped(
         Any score: takes queries and keys, returns (..., L, S).
     cap : float
         A positive number. Scores much smaller than it stay nearly as they are. Two scores
-        may still differ by twice the cap: where it is large, weights may still be sharp.
+        may still differ by almost twice the cap: where it is large, weights may still be sharp.
 
     Returns
     -------
