@@ -141,7 +141,7 @@ def rotary_frequencies(
     head_dim : int
         Width of what is turned, E; an even number.
     base : float, default 10000
-        Pair r turns by base**(-2 * r / E): the first by 1, each further one is slower.
+        Pair r turns by base**(-2 * r / E): the first by 1, each further one slower where base > 1.
         Llama 3 has 500000.
     device : torch.device or str, optional
         Where to make them.
@@ -318,7 +318,7 @@ class Rotary(nn.Module):
     frequencies : Tensor, shape (R,) or (..., A, R)
         As `rotated` takes them: `rotary_frequencies(head_dim)`, what makes them slower for
         longer texts, such as `yarn`, or `axial_frequencies(head_dim)`. They are kept in
-        float64 when the module is converted; an `nn.Parameter` is learned.
+        float64 when the module is converted; an `nn.Parameter` is learned, and converted.
     positions : Tensor, shape (T,) or (T, A), optional
         Where token t stands, for at most T tokens; by default token t stands at t.
     interleaved : bool, default False
