@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -150,7 +151,7 @@ def test_t5_bias_equals_x_transformers(
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 2000), st.booleans())
 def test_every_t5_bucket_is_theirs(pairs: int, more: int, bidirectional: bool) -> None:
-    """They take the logarithm in float32, we in float64: no distance falls elsewhere."""
+    """They take the logarithm in float32, we in float64: of these few no distance differs."""
     buckets = 4 * pairs
     far = buckets // (4 if bidirectional else 2) + more
     ours = T5Bias(1, buckets, far, bidirectional=bidirectional).buckets(2500, 2500)
@@ -159,6 +160,18 @@ def test_every_t5_bucket_is_theirs(pairs: int, more: int, bidirectional: bool) -
     for row, ahead in ((ours[-1].flip(0), -behind), (ours[0], behind)):
         theirs = bucket(ahead, bidirectional, buckets, far)
         assert torch.equal(row, theirs)
+
+
+@pytest.mark.parametrize(("buckets", "far"), [(10, 160), (36, 32), (48, 1778), (100, 72)])
+def test_a_t5_bucket_begins_at_the_edge_itself(buckets: int, far: int) -> None:
+    exact = buckets // 2
+    for distance, bucket in enumerate(
+        T5Bias(1, buckets, far, bidirectional=False).buckets(far, far)[-1].flip(0).tolist()
+    ):
+        if distance >= exact:  # (distance / exact)**n >= (far / exact)**step, in whole numbers
+            step, n = bucket - exact, buckets - exact
+            ratio, whole = Fraction(distance, exact) ** n, Fraction(far, exact)
+            assert whole**step <= ratio < whole ** (step + 1)
 
 
 def test_a_layer_with_t5_bias_equals_transformers() -> None:
