@@ -232,9 +232,8 @@ class T5Bias(nn.Module):
         share = (far.clamp(min=exact).double() / exact).log() / math.log(
             self.max_distance / exact
         )
-        # at an edge the quotient of logarithms may round to just below the whole number
-        steps = (share * (count - exact) + 1e-9).long()
-        shared = (exact + steps).clamp(max=count - 1)
+        # 1e-9: at an edge itself the quotient may round below
+        shared = (exact + (share * (count - exact) + 1e-9).long()).clamp(max=count - 1)
         return first + torch.where(far < exact, far, shared)
 
     def forward(
