@@ -98,7 +98,8 @@ def build(into: Path, options: argparse.Namespace) -> int:
     html = into / "html"
     same_tools = known.get("tools") == tools and known["pages"] == pages
     same = same_tools and known["sources"] == sources
-    if builder == "html" and same and known["site"] == folder_state(html):
+    # to serve, even the first build loads what the next ones need
+    if builder == "html" and same and not options.draft and known["site"] == folder_state(html):
         print(f"Nothing has changed. The site is in {html / 'index.html'}", flush=True)
         return 0
     if (options.draft or options.page) and not (into / "executed").exists():
