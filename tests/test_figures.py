@@ -696,3 +696,10 @@ def test_a_flow_refuses(
 ) -> None:
     with pytest.raises(error, match=says(sentence)):
         data_flow(*changed, **settings)
+
+
+def test_numbers_that_stand_on_no_fill_are_in_ink() -> None:
+    sentence = arcs(torch.tensor([0.3, 0.7]), ["a", "b"], asks=0).axes[0]
+    assert {text.get_color() for text in sentence.texts if text.get_text() == ".70"} == {INK}
+    bar = heads_grid(torch.tensor([[[0.3, 0.7]]])).axes[-1]
+    assert {label.get_color() for label in bar.get_yticklabels()} == {INK}

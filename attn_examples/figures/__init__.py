@@ -1,8 +1,8 @@
 """Pictures of attention: maps, a sentence with arcs, the four steps, the flow of data.
 
-Needs matplotlib. Text and lines have one colour, `INK`, and the background is left to
-matplotlib's settings, so a page can turn both around for dark mode. The colour map,
-viridis, reads the same with the common kinds of colour blindness and in grey.
+Needs matplotlib. Text and lines that stand on no fill have one colour, `INK`, and the
+background is left to matplotlib's settings, so a page can turn both around for dark mode. The
+colour map, viridis, reads the same with the common kinds of colour blindness and in grey.
 """
 
 from typing import TYPE_CHECKING

@@ -41,7 +41,7 @@ def arcs(
 ) -> Figure:
     """Draw where one token of a sentence looks: an arc to each token, as thick as its weight.
 
-    Weights that round to 0.00 have no arc. Below each token stands its weight.
+    Weights that round to 0.00 have no arc. Below each other token stands its weight.
 
     Parameters
     ----------
@@ -114,7 +114,16 @@ def arcs(
         shown = f"{weight:.2f}".removeprefix("0")
         if shown == ".00":
             continue
-        ax.text(at[i], -0.42, shown, ha="center", va="center", fontsize=9, weight=bold)
+        ax.text(
+            at[i],
+            -0.42,
+            shown,
+            color=INK,
+            ha="center",
+            va="center",
+            fontsize=9,
+            weight=bold,
+        )
         ax.add_patch(_arc(at[asks], at[i], weight, lit=i == lit))
     return figure
 
@@ -155,7 +164,8 @@ def data_flow(
     kv_heads : str, optional
         The letter for the number of heads of keys and values, where there are fewer.
     widths : pair of str, optional
-        How wide queries and keys are, and how wide values are; by default E.
+        How wide queries and keys are, and how wide values are; by default E, or E and E_v
+        without `source`.
     score, mask, normalize, mix : str
         What each step does, in a few words; by default scaled dot-product attention.
     allowed : Tensor of bool, shape (L, S), optional
@@ -172,7 +182,7 @@ def data_flow(
         If a name is not one of those above, widths are not two, or the mask has another
         shape.
     TypeError
-        If an argument is not of its kind.
+        If the words for a part are no str, or the mask is no tensor.
 
     Examples
     --------

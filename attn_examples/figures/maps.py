@@ -47,14 +47,14 @@ def heatmap(
     Parameters
     ----------
     weights : Tensor, shape (L, S)
-        Weights, or any numbers from 0 up.
+        Weights, or any floating-point numbers from 0 up.
     rows, columns : sequence of str or numbers, array or Tensor, optional
         Labels of queries and keys, by default their numbers. With `rows` alone and
         L equal to S the columns have the same labels.
     title : str, optional
     values : bool, optional
         Whether to print the numbers; by default up to 12 rows and columns.
-    vmax : float or Tensor of one number, optional
+    vmax : float or Tensor, shape (), optional
         The number that gets the brightest colour; by default the largest weight.
         Give 1 to compare maps.
     names : tuple of two str, optional
@@ -155,8 +155,8 @@ def heads_grid(
     per_line : int, default 4
         Maps in a line, at most.
     size : float, default 1.7
-        Width of a map, in inches.
-    vmax : float or Tensor of one number, default 1
+        What each map in a line adds to the width of the figure, in inches.
+    vmax : float or Tensor, shape (), default 1
         The number that gets the brightest colour, in all maps.
     names : tuple of two str, optional
         What rows and columns are, as in `heatmap`.
@@ -266,7 +266,7 @@ def _draw_bar(
         steps, ax=ax, shrink=0.8, aspect=20, extend="max" if more else "neither"
     )
     bar.outline.set_visible(False)
-    bar.ax.tick_params(length=0, labelsize=8)
+    bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
 
 
 def _draw_cells(ax: Axes, cells: Tensor, scale: Scale) -> None:

@@ -11,7 +11,7 @@ from attn_examples.checks import check_count, positive
 
 __all__ = ["INK", "LIT", "new_figure"]
 
-INK = "#14181f"  #: The colour of all text and lines.
+INK = "#14181f"  #: The colour of text and lines that stand on no fill.
 LIT = "#ffd24d"  #: The fill of what a mechanism changes; text on it is black.
 
 STYLE: Any = {
