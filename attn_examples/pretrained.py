@@ -229,8 +229,8 @@ def example_head() -> tuple[list[str], Tensor, Tensor, Tensor]:
     """Return the tokens of `EXAMPLE`, and what one trained head makes of them.
 
     It is head 3 of layer 1 of all-MiniLM-L6-v2, both counted from 0, whose weights follow
-    from these by scaled dot-product attention. Kept in half precision, they are the
-    model's to within 0.0003.
+    from these by scaled dot-product attention. Kept in half precision, they give the
+    model's weights to within 0.0003.
 
     Returns
     -------

@@ -43,14 +43,14 @@ class Mechanism:
     changes : str
         What it changes of its step, in a few words.
     page : str
-        The page that explains it, seen from docs/, with a label: "formulas/masks#padding".
+        The page that explains it, seen from docs/, and its label if any: "formulas/masks#padding".
     papers : list of str
         Keys of conf/references.bib.
     without_paper : str
         Why there is none.
     oracles : dict of str to str
         Full names of implementations that are not ours, or "by hand" for a loop straight
-        from the paper; each with the test in tests/<step>/ that compares.
+        from the paper; each with the test in tests/ that compares.
     words : list of str
         What else people type when they look for it.
     cost : str
@@ -117,7 +117,7 @@ def mechanisms(root: Path = ROOT) -> list[Mechanism]:
     Raises
     ------
     ValueError
-        If an entry is no plain dict, or has a field that `Mechanism` lacks.
+        If an entry is no plain literal, or has a field that `Mechanism` lacks.
     """
     found = []
     for step, family in families(root):

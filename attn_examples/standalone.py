@@ -5,8 +5,8 @@ are made with `inline`. Both put the source of what is used, and of what that us
 the code.
 
 That source has two kinds of guard. A call of `check_...` says in better words what torch
-refuses anyway; copies leave it out. What else raises, in place or in `refuse_...`, stands
-where the result would be wrong without a word; copies keep it.
+mostly refuses too; copies leave it out. What else raises, in place or in `refuse_...`, mostly
+stands where the result would be wrong without a word; copies keep it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def inline(statements: Sequence[str], *, checks: bool = False) -> list[str]:
     Returns
     -------
     list of str
-        Lines or groups of lines, to be joined by line breaks: all top-level imports, the
+        Lines or groups of lines, to be joined by line breaks: the imports that may move, the
         definitions of the package in the order of their use, and what is left.
 
     Raises
@@ -273,14 +273,14 @@ def split(source: str) -> list[str]:
 
 
 def rewrite(source: str, replace: Callable[[ast.stmt], str | None]) -> str:
-    """Replace statements at every depth, and keep all else as it is written.
+    """Replace statements at every depth, and keep all other lines as they are written.
 
     Parameters
     ----------
     source : str
     replace : callable
         Takes a statement; returns None to keep it, text to put in its place, or "" to
-        drop it. A loop, branch or block of which nothing is left is dropped with it.
+        drop it. A `for`, `if` or `with` of which nothing is left is dropped with it.
     """
     lines = source.splitlines()
     edits: list[tuple[int, int, str]] = []

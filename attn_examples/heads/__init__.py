@@ -1,6 +1,6 @@
 """Modules around the four steps: project, split into heads, attend, merge.
 
-Each module returns `(output, weights)`. With `need_weights=False` it runs torch's
+Each that attends returns `(output, weights)`. With `need_weights=False` it runs torch's
 `scaled_dot_product_attention`, which picks a fused kernel where it can, in place of the
 visible steps, where that gives the same, and returns `(output, None)`: the same numbers
 but for rounding, and for what dropout draws.

@@ -146,7 +146,7 @@ class MultiHeadAttention(nn.Module):
         returns both, turned or as they were, and a bias or None. New key j stands at
         offset + j, where offset is the length of the cache, and the last query stands where
         the last key does, as in `causal_mask`. The bias, broadcastable to (..., H, L, S),
-        is added to the scores. By default nothing does, but the mask.
+        is added to the scores; S counts all keys so far here. By default only a mask tells.
     dropout : float, default 0
         Probability of dropping a weight, in training only.
     bias : bool, default True
