@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import resource
@@ -562,8 +563,8 @@ def test_a_served_page_follows_an_edit(project: Project) -> None:
             try:
                 with urllib.request.urlopen(address) as answer:
                     page = answer.read().decode()
-            except OSError:
-                page = ""  # not yet
+            except (OSError, http.client.HTTPException):
+                page = ""  # not yet, or just when the new site takes the old one's place
             if text in page:
                 return
             time.sleep(0.1)
