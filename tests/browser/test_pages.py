@@ -56,9 +56,9 @@ WITHOUT_COLOURS = """() => {
   }
 }"""
 
-# The mode has changed, and so has what fades
 # What scripts do at another width they do before the frame that shows it
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# The mode has changed, and so has what fades
 IS_LIGHT = """() => document.documentElement.dataset.theme === "light"
   && document.getAnimations().length === 0"""
 

@@ -99,17 +99,19 @@ class Store:
         for file in self.folder.glob("?" * 32 + ".json"):
             if file.stem in keys:
                 continue
-            with file.open(encoding="utf-8") as lines:  # the page's name comes first, see `keep`
-                page = re.match(r'\{\s+"page": "([^"]+)"', lines.read(200))
-            if not page or page[1] not in pages:
+            # the page's name comes first, see `keep`
+            with file.open(encoding="utf-8", errors="replace") as lines:
+                page = re.match(r'\{\s+"page": (".*")', lines.read(400))
+            if not page or json.loads(page[1]) not in pages:
                 file.unlink()
 
     def _give_key(self, page: Page) -> None:
         page.key = self._key(page, self._files(page), self.package)
 
     def _key(self, page: Page, files: set[str], package: cache_key.Package | None = None) -> str:
-        known = files, self.shared, self.reached, package
-        return cache_key.page_key(self.root, page.folder, page.code_cells, *known)
+        return cache_key.page_key(
+            self.root, page.folder, page.code_cells, files, self.shared, self.reached, package
+        )
 
     def _list_of_files(self, page: Page) -> Path:
         """Name the list of files that these very cells were seen to open."""
