@@ -170,7 +170,7 @@ def find_exercise(name: str) -> Exercise:
 
 
 def _not_yet(exercise: Exercise, sentence: str) -> Report:
-    return Report(exercise.name, "not yet", (Finding("actionable", sentence, page=exercise.page),))
+    return Report(exercise.name, "not yet", (Finding("task", sentence, page=exercise.page),))
 
 
 def _check_function(exercise: FunctionExercise, answer: Any, seconds: float) -> Report:

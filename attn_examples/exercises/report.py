@@ -9,7 +9,7 @@ from typing import Literal
 
 __all__ = ["Finding", "Listing", "Report"]
 
-Kind = Literal["essential", "actionable", "informative", "celebratory"]
+Kind = Literal["task", "essential", "actionable", "informative", "celebratory"]
 State = Literal["passed", "not yet", "not passed"]
 
 
@@ -19,9 +19,10 @@ class Finding:
 
     Parameters
     ----------
-    kind : {"essential", "actionable", "informative", "celebratory"}
-        Essential: the answer cannot pass with it. Actionable: something to do, also where
-        it passes. Informative: worth knowing. Celebratory: it is right.
+    kind : {"task", "essential", "actionable", "informative", "celebratory"}
+        Task: what is asked, where there is no answer yet. Essential: the answer cannot
+        pass with it. Actionable: something to do, also where it passes. Informative: worth
+        knowing. Celebratory: it is right.
     sentence : str
         What was found, and its cause as far as it is known.
     shown : str, default ""

@@ -20,6 +20,7 @@ from tests.browser.measures import Measures, beyond_bounds
         ("types/a.html", {"first_on_phone": 1.2}),
         ("concepts/a.html", {"apart": 3.1}),
         ("types/a.html", {"cut": 1}),
+        ("practice/a.html", {"cut": 1}),
     ],
 )
 def test_what_is_beyond_its_bounds_is_said(path: str, changed: dict[str, Any]) -> None:

@@ -348,7 +348,7 @@ def test_stubs_are_not_yet(exercise: Any) -> None:
         report = check(exercise.name, stub)
         assert (report.state, report.passed) == ("not yet", False), report
         assert "Traceback" not in repr(report)
-        assert report.findings[0].kind == "actionable"
+        assert report.findings[0].kind == "task"
 
 
 def test_what_is_not_filled_in_yet_is_a_stub() -> None:
