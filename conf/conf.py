@@ -35,7 +35,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
-    "sphinxcontrib.bibtex",
+    "extensions.read.citations",
     "sphinxcontrib.katex",
     "notfound.extension",
     "numpydoc",

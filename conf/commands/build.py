@@ -171,7 +171,7 @@ def run_sphinx(
     if options.builder == "html":
         command += ["-D", f"slim_keep={into / 'written'}"]
         if options.draft:  # to reload takes a script in the page; a process more takes longer
-            command += ["-D", "slim_policy=0", "-D", "plain_markdown=0", "-j", "1"]
+            command += ["-D", "slim_policy=0", "-D", "plain_markdown=0", "-j", "1", "-t", "draft"]
         else:
             command += ["-W", "--keep-going"]
     from sphinx.cmd.build import build_main

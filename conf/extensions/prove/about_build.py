@@ -25,6 +25,7 @@ from extensions.shared import ROOT, UNSEARCHED, PerPage, digest
 
 TABLES = PerPage("tables")  # the pages with such tables
 RECORD = ROOT / "docs" / "reference" / "record.json"
+PINS = ROOT / "conf" / "pins.txt"
 SHOWN = (
     *("torch", "numpy", "matplotlib", "transformers", "x-transformers"),
     *("ipykernel", "nbclient", "myst-nb", "sphinx", "sphinx-book-theme"),
@@ -57,7 +58,7 @@ class AboutBuild(SphinxDirective):
             TABLES.of(self.env)[self.env.docname] = True
             return self.parse_text_to_nodes(proof())
         tables = {
-            "sources": sources, "versions": versions, "pages": pages,
+            "sources": lambda: sources(named(self.env.app)), "versions": versions, "pages": pages,
             "oracles": oracles, "licences": licences,
         }  # fmt: skip
         if part not in tables:
@@ -68,13 +69,13 @@ class AboutBuild(SphinxDirective):
         return [_table(head, rows)]
 
 
-def sources() -> Rows:
+def sources(which: str) -> Rows:
     """Name the commit, and hash what was built."""
     return [
         ("what", "which"),
-        ("commit", commit(ROOT)),
+        ("commit", which),
         ("all executed cells and outputs", digest(*(outputs(name) for name in ran()))),
-        ("pins", digest((ROOT / "conf" / "pins.txt").read_text(encoding="utf-8"))),
+        ("pins", digest(PINS.read_text(encoding="utf-8"))),
     ]
 
 
@@ -153,6 +154,11 @@ def recorded(what: str) -> dict[str, float]:
     return found
 
 
+def named(app: Any) -> str:
+    """Name the commit; not in a draft, where the first edit would change it."""
+    return "not named in a draft" if app.tags.has("draft") else commit(ROOT)
+
+
 def commit(root: Path) -> str:
     """Name the commit of a checkout, and say if something is changed in it."""
     if not (root / ".git").exists():
@@ -179,11 +185,13 @@ def _row(texts: tuple[str, ...]) -> nodes.row:
 
 
 def outdated(app: Sphinx, env: Any, added: Any, changed: Any, removed: Any) -> list[str]:
-    """Read the pages with such a table again when one of the facts has changed."""
-    keys = {name: hook.PAGES[name].key for name in ran()}  # what has not run yet
-    facts = digest(json.dumps([keys, sources(), versions(), pages(), oracles(), licences()]))
+    """Read the pages with such a table again when one of the facts has changed, or a page runs."""
+    keys = {name: hook.PAGES[name].key for name in ran()}  # of all that it depends on
+    kept = [file.read_text(encoding="utf-8") for file in (PINS, RECORD) if file.exists()]
+    facts = digest(json.dumps([keys, named(app), versions(), licences()]), *kept)
     before, env.attn_facts = getattr(env, "attn_facts", None), facts
-    return sorted(TABLES.of(env).keys() & env.found_docs) if before != facts else []
+    same = before == facts and all(hook.PAGES[name].known for name in ran())
+    return [] if same else sorted(TABLES.of(env).keys() & env.found_docs)
 
 
 def come_last(app: Sphinx, env: Any, docnames: list[str]) -> None:

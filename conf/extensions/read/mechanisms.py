@@ -419,8 +419,11 @@ def _read(file: Path) -> str:
 
 
 def check(app: Sphinx, env: Any) -> None:
-    """Warn of every fault, which ends a strict build; a site without the index has no types."""
-    if "types/index" in env.found_docs and not app.tags.has("alone"):
+    """Warn of every fault, which ends a strict build; a site without the index has no types.
+
+    A draft is not asked: pictures of all mechanisms are made anew for it.
+    """
+    if "types/index" in env.found_docs and not (app.tags.has("alone") or app.tags.has("draft")):
         for fault in faults():
             logger.warning("%s", fault, type="mechanisms")
 
