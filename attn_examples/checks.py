@@ -234,14 +234,15 @@ def check_same_batch(name: str, tensor: Tensor, other_name: str, other: Tensor) 
 
 def check_widths(query: Any, key: Any) -> None:
     """Raise unless queries and keys are equally wide, as every dot product needs."""
-    if isinstance(query, Tensor) and isinstance(key, Tensor):
-        q, k, dtype = query.shape, key.shape, query.dtype
+    try:
+        *lead, _, width = query.shape  # the lengths are never compared
+        *also, _, wanted = key.shape
+        dtype = query.dtype
         same = dtype is key.dtype and query.device == key.device
-        if same and len(q) > 1 and len(k) > 1 and dtype.is_floating_point:
-            *lead, _, width = q  # the lengths are never compared
-            *also, _, wanted = k
-            if width == wanted and lead == also:
-                return
+        if same and width == wanted and lead == also and dtype.is_floating_point:
+            return
+    except (AttributeError, ValueError):
+        pass  # no tensors, or of fewer than two dimensions
     check_sequence("query", query)
     check_sequence("key", key)
     check_batch("key", key, "query", query)
@@ -358,7 +359,8 @@ def refuse_mask_shape(
     mask: Tensor, scores: tuple[int, ...], device: torch.device
 ) -> None:
     """Raise unless `mask` lines up with scores of that shape without guessing."""
-    if mask.shape in (scores, scores[-2:]) and mask.device == device:
+    shape = mask.shape
+    if (shape == scores[-2:] or shape == scores) and mask.device == device:
         return
     scores = tuple(scores)
     fits = mask.dim() in (2, len(scores)) and all(
