@@ -43,7 +43,7 @@ MECHANISMS = (
             "logsumexp",
             "block-wise",
         ],
-        "cost": "the same: as many scores, but only a tile of them at a time",
+        "cost": "the same: as many scores, or fewer if causal, but a tile of them at a time",
         "thumbnail": (
             "(torch.arange(8)[:, None] // 4 * 2 + torch.arange(8) // 4 + 1.0)"
             " * causal_mask(8)"
@@ -63,7 +63,7 @@ def tiled_attention(
     query_block: int = 64,
     key_block: int = 64,
 ) -> tuple[Tensor, Tensor]:
-    """Attend tile by tile; without gradients hold no more scores than a tile has.
+    """Attend tile by tile; without gradients only one tile's scores are held.
 
     For its block of queries a tile keeps the largest score so far, the sum of the
     exponentials and the sum of the values that they weigh. A new largest score rescales
