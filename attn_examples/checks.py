@@ -10,6 +10,7 @@ traces or batches, and not in tensors that have none.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from numbers import Integral, Number, Real
 from typing import Any
@@ -439,8 +440,16 @@ def refuse_attn_mask(attn_mask: Any, scores: Tensor) -> None:
     check_device("attn_mask", attn_mask, scores.device)
 
 
+# Reading a number makes a GPU wait, so a mask is looked at once: the last, its version
+_LOOKED_AT: list[Any] = [lambda: None, 0]
+
+
 def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
     """Raise where numbers to add to the scores look like a mask, or are whole."""
+    if not torch.compiler.is_compiling():
+        last, version = _LOOKED_AT
+        if last() is attn_mask and attn_mask._version == version:
+            return
     if not attn_mask.is_floating_point():
         raise ValueError(
             f"attn_mask ({attn_mask.dtype}) must be torch.bool, True where attention "
@@ -450,16 +459,17 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
     if not size or is_traced():
         return
     try:
+        parts = [attn_mask]
         if size > 4096:  # of most masks one row says it
-            row = attn_mask[(0,) * (attn_mask.dim() - 1)]
-            if row.min().item() not in (0, 1):
-                return
-        if attn_mask.min().item() not in (0, 1) or attn_mask.max().item() != 1:
-            return
-        suspect = bool(((attn_mask == 0) | (attn_mask == 1)).all())
+            parts.insert(0, attn_mask[(0,) * (attn_mask.dim() - 1)])
+        suspect = all(part.min().item() in (0, 1) for part in parts)
+        suspect = suspect and attn_mask.max().item() == 1
+        suspect = suspect and bool(((attn_mask == 0) | (attn_mask == 1)).all())
+        if not suspect:
+            _LOOKED_AT[:] = weakref.ref(attn_mask), attn_mask._version
     except (
         RuntimeError
-    ):  # under vmap, and in meta and fake tensors, there are no values
+    ):  # no values: under vmap, in meta and fake tensors; no version: in inference mode
         return
     if suspect:
         raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from attn_examples import (
     Additive,
@@ -110,6 +113,57 @@ def test_no_mask_of_zeros_and_ones_slips_through(mask: Tensor) -> None:
         guards.refuse_zeros_and_ones(last)
     guards.refuse_zeros_and_ones(torch.zeros_like(mask))
     guards.refuse_zeros_and_ones(mask[:0])
+
+
+class Calls(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Note what torch runs."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("size", [5, 70])
+def test_a_mask_is_looked_at_once_and_again_when_it_changes(size: int) -> None:
+    mask = torch.randn(size, size)
+    looks = []
+    for _ in range(3):
+        with Calls() as calls:
+            guards.refuse_zeros_and_ones(mask)
+        looks.append(calls.names)
+    assert "aten::min" in looks[0]
+    assert looks[1:] == [[], []]
+    with pytest.raises(ValueError, match="zeros and ones"):
+        guards.refuse_zeros_and_ones(mask.fill_(1.0))
+    with pytest.raises(ValueError, match="zeros and ones"):
+        guards.refuse_zeros_and_ones(mask)
+    guards.refuse_zeros_and_ones(mask.fill_(2.0))
+    with Calls() as calls:
+        guards.refuse_zeros_and_ones(mask.clone())  # another tensor
+    assert "aten::min" in calls.names
+
+
+def test_a_mask_that_tells_of_no_change_is_looked_at_each_time() -> None:
+    with torch.inference_mode():
+        mask = torch.full((5, 7), 2.0)
+        guards.refuse_zeros_and_ones(mask)
+        with pytest.raises(ValueError, match="zeros and ones"):
+            guards.refuse_zeros_and_ones(mask.fill_(1.0))
+
+
+def test_a_mask_that_was_looked_at_can_go() -> None:
+    mask = torch.randn(5, 7)
+    guards.refuse_zeros_and_ones(mask)
+    gone = weakref.ref(mask)
+    del mask
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(ValueError, match="floating point"):
+        guards.refuse_zeros_and_ones(torch.ones(5, 7).long())
 
 
 LONE = torch.randn(3, 4)
