@@ -117,7 +117,7 @@ EXPLAIN_SCALE = StatementExercise(
     task="Why are scores divided by the square root of head_dim?",
     statements=(
         Statement(
-            "Without the scale, wider heads give scores with a larger variance.",
+            "Without the scale, wider heads of independent numbers give scores a larger variance.",
             True,
             "the variance of a sum of head_dim independent products is head_dim times that of one",
             f"{_SCALE_PAGE}#why-the-square-root-of-head-dim",

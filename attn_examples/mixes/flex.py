@@ -31,7 +31,7 @@ MECHANISMS = (
             ),
         },
         "words": ["flex_attention", "score_mod", "block_mask", "mask_mod", "BlockMask"],
-        "cost": "less: blocks without an allowed pair are skipped, and no map of scores is kept",
+        "cost": "less: compiled, it skips blocks without a pair, and keeps no map of scores",
         "thumbnail": "causal_mask(8)",
     },
 )

@@ -39,7 +39,7 @@ MECHANISMS = (
             "fast autoregressive transformer",
             "chunkwise",
         ],
-        "cost": "less: L · F · Ev and no square of the length; a state of fixed size",
+        "cost": "less: L · F · Ev, for L above F, no square of the length; a state of fixed size",
         "thumbnail": (
             "attention(elu_plus_one(query), elu_plus_one(key), value, score=dot, "
             "normalize=lambda s: s / s.sum(-1, keepdim=True))[1]"
@@ -123,7 +123,7 @@ def linear_attention(
         Query i sees the keys up to i. Each query comes with its key: L and S are equal.
     chunk_size : int, optional
         How many causal queries are answered at once. By default all: the parallel form,
-        with a map of all pairs. With 1 it is the recurrent form, without any map; in
+        with a map of all pairs. With 1 it is the recurrent form, one pair at a time; in
         between, maps of `chunk_size` by `chunk_size`. The results differ by rounding alone.
     state : Tensor, shape (..., F, Ev + 1), optional
         What an earlier call returned: its keys are seen as well.
