@@ -440,7 +440,7 @@ def refuse_attn_mask(attn_mask: Any, scores: Tensor) -> None:
     check_device("attn_mask", attn_mask, scores.device)
 
 
-# Reading a number makes a GPU wait, so a mask is looked at once: the last, its version
+# The mask that was looked at last, and its version: to read a number makes a GPU wait
 _LOOKED_AT: list[Any] = [lambda: None, 0]
 
 
@@ -462,9 +462,11 @@ def refuse_zeros_and_ones(attn_mask: Tensor) -> None:
         parts = [attn_mask]
         if size > 4096:  # of most masks one row says it
             parts.insert(0, attn_mask[(0,) * (attn_mask.dim() - 1)])
-        suspect = all(part.min().item() in (0, 1) for part in parts)
-        suspect = suspect and attn_mask.max().item() == 1
-        suspect = suspect and bool(((attn_mask == 0) | (attn_mask == 1)).all())
+        suspect = (
+            all(part.min().item() in (0, 1) for part in parts)
+            and attn_mask.max().item() == 1
+            and bool(((attn_mask == 0) | (attn_mask == 1)).all())
+        )
         if not suspect:
             _LOOKED_AT[:] = weakref.ref(attn_mask), attn_mask._version
     except (

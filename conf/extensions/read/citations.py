@@ -33,7 +33,6 @@ class KeptCitations(BibtexDomain):
         made_of = digest(*map(repr, parts))
         if self.data.get("made_of") == made_of:
             return []
-        self.data.pop("made_of", None)
         updated = [*super().env_updated()]
         self.data["made_of"] = made_of
         return updated
